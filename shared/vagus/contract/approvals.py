@@ -1,0 +1,56 @@
+"""Approvals: tickets that people answer, and their resolutions (fact sheet 1.9)."""
+
+from enum import StrEnum
+
+import msgspec
+
+from vagus.contract.json import Json
+from vagus.contract.state import RiskLevel
+
+
+class ApprovalDecision(StrEnum):
+    """How a ticket ended."""
+
+    APPROVED = "approved"
+    DENIED = "denied"
+    TIMEOUT = "timeout"
+
+
+class TicketState(StrEnum):
+    """Where a ticket stands; every state but pending is final."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    TIMEOUT = "timeout"
+    WITHDRAWN = "withdrawn"
+
+
+class ApprovalTicket(msgspec.Struct, frozen=True, kw_only=True):
+    """One capability of one call that needs a person's word."""
+
+    approval_id: str
+    session_id: str
+    call_id: str
+    tool_name: str
+    capability: str
+    reason: str
+    created_at: str
+    branch_id: str
+    tool_run_id: str
+    arguments: Json
+    risk: RiskLevel = RiskLevel.MEDIUM
+    expires_at: str
+    state: TicketState = TicketState.PENDING
+    resolved_by: str | None = None
+    resolved_at: str | None = None
+    resolved_reason: str | None = None
+
+
+class Resolution(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's (or the clock's) answer to a ticket; also what people's answers look like on the wire."""
+
+    approval_id: str
+    decision: ApprovalDecision
+    actor: str = ""
+    reason: str = ""

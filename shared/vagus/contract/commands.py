@@ -1,0 +1,203 @@
+"""Commands: what clients ask of a session, and the replies.
+
+The body of a command stands under the snake-case name of its type (`"tick": {…}`); a command whose body is
+missing takes the body's fields from the top level instead, so that both spellings are read.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from vagus.contract.errors import ErrorInfo, Malformed
+from vagus.contract.ids import MAIN, Id
+from vagus.contract.json import Json
+from vagus.contract.models import ModelRouting
+from vagus.contract.policy import PolicySet
+from vagus.contract.sessions import BudgetExtension, TickInput
+from vagus.contract.state import BudgetState
+
+
+class NewSession(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of CreateSession."""
+
+    owner: str
+    policy: PolicySet
+    model_routing: ModelRouting | None = None
+    budget: BudgetState | None = None
+
+
+class NewBranch(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of CreateBranch."""
+
+    branch: Id
+    from_branch: Id = MAIN
+    fork_sequence: int | None = None
+    """None: the parent's head."""
+
+
+class Merge(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of MergeBranch."""
+
+    branch: Id
+    into: Id = MAIN
+    cancel: bool = False
+
+
+class ExternalEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of RecordEvent: an event kind as JSON."""
+
+    event: Json
+    branch: Id = MAIN
+
+
+class NewPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of SetPolicy."""
+
+    policy: PolicySet
+
+
+class CancelTick(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of Cancel."""
+
+    command_id: str | None = None
+    """Of the tick to cancel; None: whatever runs or waits on the branch."""
+
+
+class Restore(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of RestoreCheckpoint."""
+
+    checkpoint_id: str
+
+
+class CloseSession(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of Close."""
+
+    reason: str
+    cancel: bool = False
+
+
+class _Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    command_id: str
+    session_id: Id
+    branch_id: Id = MAIN
+    actor: str = ""
+    reply_to: str | None = None
+    sent_at: str = ""
+
+
+class Tick(_Command, frozen=True, kw_only=True):
+    """Run one turn on a branch."""
+
+    tick: TickInput
+
+
+class CreateSession(_Command, frozen=True, kw_only=True):
+    """Create the session; by an existing id it returns its manifest."""
+
+    create_session: NewSession
+
+
+class CreateBranch(_Command, frozen=True, kw_only=True):
+    """Fork a branch."""
+
+    create_branch: NewBranch
+
+
+class MergeBranch(_Command, frozen=True, kw_only=True):
+    """Merge a branch into another; the source becomes read-only."""
+
+    merge_branch: Merge
+
+
+class RecordEvent(_Command, frozen=True, kw_only=True):
+    """Record a fact from outside."""
+
+    record_event: ExternalEvent
+
+
+class SetPolicy(_Command, frozen=True, kw_only=True):
+    """Replace the session's policy."""
+
+    set_policy: NewPolicy
+
+
+class ExtendBudget(_Command, frozen=True, kw_only=True):
+    """Add to a branch's budget."""
+
+    extend_budget: BudgetExtension
+
+
+class Cancel(_Command, frozen=True, kw_only=True):
+    """End what runs or waits on a branch."""
+
+    cancel: CancelTick = CancelTick()
+
+
+class RestoreCheckpoint(_Command, frozen=True, kw_only=True):
+    """Set a branch's state back to a checkpoint's."""
+
+    restore_checkpoint: Restore
+
+
+class Close(_Command, frozen=True, kw_only=True):
+    """Close the session; it is read-only afterwards."""
+
+    close: CloseSession
+
+
+Command: TypeAlias = (
+    Tick
+    | CreateSession
+    | CreateBranch
+    | MergeBranch
+    | RecordEvent
+    | SetPolicy
+    | ExtendBudget
+    | Cancel
+    | RestoreCheckpoint
+    | Close
+)
+
+BODY: dict[str, str] = {
+    "Tick": "tick",
+    "CreateSession": "create_session",
+    "CreateBranch": "create_branch",
+    "MergeBranch": "merge_branch",
+    "RecordEvent": "record_event",
+    "SetPolicy": "set_policy",
+    "ExtendBudget": "extend_budget",
+    "Cancel": "cancel",
+    "RestoreCheckpoint": "restore_checkpoint",
+    "Close": "close",
+}
+"""The field that holds the body of each type of command."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to a command: exactly one of `ok` and `error`."""
+
+    command_id: str
+    ok: msgspec.Raw | None = None
+    error: ErrorInfo | None = None
+
+
+_COMMANDS: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+
+
+def decode_command(data: bytes) -> Command:
+    """Read a command; raises `Malformed` that says what is wrong and where."""
+    try:
+        return _COMMANDS.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as strict:
+        try:
+            return _flat(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise Malformed(f"not a command: {strict}") from strict
+
+
+def _flat(data: bytes) -> Command:
+    fields = msgspec.json.decode(data, type=dict[str, object])
+    body = BODY.get(str(fields.get("type")))
+    if body is None or body in fields:
+        return _COMMANDS.decode(data)  # raises again, with the same words
+    return msgspec.convert({**fields, body: fields}, Command)

@@ -1,0 +1,49 @@
+"""Identifiers: what they look like, how they are checked and how they are made.
+
+Session and branch ids become subject tokens, stream names and folder names, so they are checked where they
+enter. Ids that come from models (call ids) are only data and are never checked.
+"""
+
+import re
+from typing import Annotated, Final
+from uuid import UUID
+
+import blake3
+import msgspec
+
+from vagus.contract.errors import InvalidId
+
+PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}(?![\s\S])"
+"""`(?![\\s\\S])` is the end of text in Python and in ECMAScript; `$` would let a newline through."""
+
+Id = Annotated[str, msgspec.Meta(pattern=PATTERN)]
+"""A checked id: 1 to 64 of `A-Z a-z 0-9 _ -`."""
+
+MAIN: Final = "main"
+"""The branch that every session starts with."""
+
+_ID = re.compile(PATTERN)
+
+
+def check_id(what: str, value: str) -> str:
+    """Return `value` if it is a valid id, else raise `InvalidId` naming `what` it should have been."""
+    if isinstance(value, str) and _ID.match(value):
+        return value
+    raise InvalidId(what, value)
+
+
+class Mint:
+    """Makes UUIDs (version 4 form) deterministically from one seed, so that the pure core needs no randomness.
+
+    The same seed gives the same ids in the same order: deciding an input again names the same things.
+    """
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed = seed
+        self._count = 0
+
+    def uuid(self) -> str:
+        """The next id: 36 characters, lower case, hyphenated."""
+        self._count += 1
+        digest = blake3.blake3(self._seed + self._count.to_bytes(4, "big")).digest(16)
+        return str(UUID(bytes=digest, version=4))

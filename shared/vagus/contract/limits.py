@@ -1,0 +1,64 @@
+"""Every number that bounds something, with its unit and its reason."""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+BLOB_BYTES: Final = 64 * KIB
+"""A value (tool output, argument) whose JSON is longer is stored as a blob and named in its place."""
+OBJECTIVE_BYTES: Final = 256 * KIB
+"""A longer objective is refused: it is in every model request from then on."""
+COMMAND_BYTES: Final = 512 * KIB
+"""A longer command is refused by the SDK before it is sent; nats-server's default max_payload is 1 MiB."""
+TOOL_OUTPUT_BYTES: Final = 64 * KIB
+"""Of each of stdout and stderr; what is beyond is cut while it is read."""
+FILE_READ_BYTES: Final = 512 * KIB
+"""A longer file is refused by fs.read; the report must fit one message."""
+REPORT_BYTES: Final = 768 * KIB
+"""A tool's output whose report would be longer becomes a failure that says so."""
+
+QUEUED_TICKS: Final = 64
+"""Ticks that wait on one branch; the next is refused as Busy."""
+HISTORY_TURNS: Final = 50
+"""Conversation turns kept in state, as in the original."""
+REMEMBERED_IDS: Final = 1000
+"""Command ids and call ids kept for de-duplication."""
+TOOL_CALLS_INFLIGHT: Final = 8
+"""Tool requests of one session on the queue at a time (VAGUS_SESSION_INFLIGHT)."""
+
+INBOX_PARTITIONS: Final = 32
+ACK_WAIT_S: Final = 5.0
+"""A message without an ack or a sign of progress for this long is delivered again."""
+PROGRESS_S: Final = 1.5
+"""How often work in progress is told: thrice within ACK_WAIT_S."""
+MAX_DELIVERIES: Final = 5
+"""At this delivery a message is given up and goes to the dead letters."""
+EFFECT_RETRY_S: Final = 10.0
+"""An owed effect without an answer or a heartbeat for this long is performed again."""
+STARTED_AFTER_S: Final = 0.5
+"""A tool that runs longer is reported as started; the log has it within a second of its start."""
+HEARTBEAT_S: Final = 3.0
+"""How often a running tool is reported as started again."""
+DEADLINE_GRACE_S: Final = 5.0
+"""How much longer than the deadline the kernel waits for a report."""
+APPROVAL_TIMEOUT_S: Final = 3600.0
+"""A ticket nobody answers times out (RULINGS W27)."""
+REQUEST_TIMEOUT_S: Final = 5.0
+"""Of one request to the server: publish, key-value, stream management."""
+REPLY_TIMEOUT_S: Final = 10.0
+"""Of a command that is not a tick; afterwards the outcome is unknown."""
+MEMBER_LEASE_S: Final = 5.0
+"""A process that has not renewed its lease for this long is taken for dead."""
+MEMBER_RENEW_S: Final = 1.5
+SNAPSHOT_EVENTS: Final = 500
+"""A session's snapshot is at most this many events behind its log."""
+PROJECTION_S: Final = 1.0
+"""The registry's entry of a session is written at most this often."""
+DEAD_LETTER_AGE_S: Final = 14 * 24 * 3600
+DUPLICATE_WINDOW_S: Final = 120
+"""Within it a message id is stored once."""
+STOP_GRACE_S: Final = 5.0
+"""What a process may take to finish its work after the first signal."""
+MAX_PAYLOAD_BYTES: Final = 1 * MIB
+"""nats-server's default; the embedded server's as well."""

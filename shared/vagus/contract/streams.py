@@ -1,0 +1,179 @@
+"""Every stream, consumer and bucket as data: what is asked of the server, with its reasons.
+
+`runtime.provision` applies it. Durations are in seconds here; the adapter turns them into the server's units.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from vagus.contract import limits
+from vagus.contract.messages import Role
+from vagus.contract.subjects import Subjects
+
+
+class Retention(StrEnum):
+    """When the server drops a message."""
+
+    LIMITS = "limits"
+    WORK_QUEUE = "workqueue"
+
+
+class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream as we want it."""
+
+    name: str
+    subjects: tuple[str, ...]
+    retention: Retention = Retention.WORK_QUEUE
+    max_age_s: float = 0
+    """0: no limit."""
+    max_bytes: int = -1
+    max_msgs: int = -1
+    refuse_when_full: bool = True
+    """A full stream refuses new messages instead of dropping old ones."""
+    duplicate_window_s: float = limits.DUPLICATE_WINDOW_S
+    deny_delete: bool = False
+    deny_purge: bool = False
+    allow_direct: bool = False
+    allow_atomic: bool = False
+    allow_schedules: bool = False
+    republish: tuple[str, str] | None = None
+    transform: tuple[str, str] | None = None
+    rederivable: bool = False
+    """The log can make these messages again, so that the server may acknowledge before the disk has them."""
+
+
+class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A durable pull consumer as we want it; explicit acks, unlimited deliveries (we count them ourselves)."""
+
+    stream: str
+    name: str
+    filters: tuple[str, ...]
+    ack_wait_s: float = limits.ACK_WAIT_S
+    max_ack_pending: int = 65_536
+    """Far above what anybody holds: the default of 1 000 lets one session's queue stop all others."""
+
+
+class BucketSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A key-value bucket as we want it."""
+
+    name: str
+    ttl_s: float = 0
+    history: int = 1
+
+
+def session_log(subjects: Subjects, session: str) -> StreamSpec:
+    """The log of one session."""
+    return StreamSpec(
+        name=subjects.session_stream(session),
+        subjects=(subjects.log(session),),
+        retention=Retention.LIMITS,
+        deny_delete=True,
+        deny_purge=True,
+        allow_direct=True,
+        allow_atomic=True,
+        republish=(subjects.all_logs(), subjects.all_feeds()),
+    )
+
+
+def queues(
+    subjects: Subjects, partitions: int = limits.INBOX_PARTITIONS, inbox_max_msgs: int = 1_000_000
+) -> tuple[StreamSpec, ...]:
+    """The work queues and the dead letters."""
+    return (
+        StreamSpec(
+            name=subjects.named("INBOX"),
+            subjects=(subjects.all_inbox(), subjects.schedule()),
+            transform=(subjects.all_inbox(), subjects.inbox_transform(partitions)),
+            max_msgs=inbox_max_msgs,
+            allow_schedules=True,
+        ),
+        StreamSpec(name=subjects.named("GATE"), subjects=(subjects.gate(),), rederivable=True, max_msgs=1_000_000),
+        StreamSpec(name=subjects.named("TOOLS"), subjects=(subjects.tool(),), rederivable=True, max_msgs=1_000_000),
+        StreamSpec(
+            name=subjects.named("APPROVALS"),
+            subjects=(subjects.approval(), subjects.answer()),
+            max_msgs=1_000_000,
+        ),
+        StreamSpec(
+            name=subjects.named("DEAD"),
+            subjects=(subjects.dead(),),
+            retention=Retention.LIMITS,
+            max_age_s=limits.DEAD_LETTER_AGE_S,
+            refuse_when_full=False,
+        ),
+    )
+
+
+def inbox_consumers(subjects: Subjects, partitions: int) -> tuple[ConsumerSpec, ...]:
+    """Two consumers a partition, so that queued ticks never block the answers they wait for."""
+    stream = subjects.named("INBOX")
+    return tuple(
+        spec
+        for partition in range(partitions)
+        for spec in (
+            ConsumerSpec(
+                stream=stream,
+                name=inbox_consumer(partition, answers=False),
+                filters=(subjects.inbox_partition(partition, Role.COMMAND),),
+            ),
+            ConsumerSpec(
+                stream=stream,
+                name=inbox_consumer(partition, answers=True),
+                filters=tuple(
+                    subjects.inbox_partition(partition, role)
+                    for role in (Role.VERDICT, Role.REPORT, Role.RESOLUTION)
+                ),
+            ),
+        )
+    )
+
+
+def inbox_consumer(partition: int, *, answers: bool) -> str:
+    """The name of a partition's consumer."""
+    return f"{'answers' if answers else 'commands'}-{partition}"
+
+
+def gate_consumer(subjects: Subjects) -> ConsumerSpec:
+    """Shared by all policy gates."""
+    return ConsumerSpec(stream=subjects.named("GATE"), name="gate", filters=(subjects.gate(),))
+
+
+def tool_consumer(subjects: Subjects, pool: str) -> ConsumerSpec:
+    """Shared by all runners of a pool."""
+    return ConsumerSpec(
+        stream=subjects.named("TOOLS"), name=f"pool-{pool}", filters=(subjects.tool(pool),)
+    )
+
+
+def approval_consumer(subjects: Subjects) -> ConsumerSpec:
+    """Tickets, shared by all approvers."""
+    return ConsumerSpec(stream=subjects.named("APPROVALS"), name="tickets", filters=(subjects.approval(),))
+
+
+def answer_consumer(subjects: Subjects) -> ConsumerSpec:
+    """People's answers, shared by all approvers."""
+    return ConsumerSpec(stream=subjects.named("APPROVALS"), name="answers", filters=(subjects.answer(),))
+
+
+SESSIONS = "SESSIONS"
+POLICIES = "POLICIES"
+TICKETS = "TICKETS"
+TOOLBOX = "TOOLBOX"
+CALLS = "CALLS"
+MEMBERS = "MEMBERS"
+SNAPSHOTS = "SNAPSHOTS"
+BLOBS = "BLOBS"
+
+
+def buckets(subjects: Subjects) -> tuple[BucketSpec, ...]:
+    """All key-value buckets."""
+    return (
+        BucketSpec(name=subjects.named(SESSIONS)),
+        BucketSpec(name=subjects.named(POLICIES)),
+        BucketSpec(name=subjects.named(TICKETS)),
+        BucketSpec(name=subjects.named(TOOLBOX)),
+        BucketSpec(name=subjects.named(CALLS), ttl_s=7 * 24 * 3600.0),
+        BucketSpec(name=subjects.named(MEMBERS), ttl_s=limits.MEMBER_LEASE_S),
+        BucketSpec(name=subjects.named(SNAPSHOTS)),
+    )

@@ -1,0 +1,109 @@
+"""Every subject, stream name and bucket name: the only place with a dot in a string.
+
+Ids are checked where they enter Vagus, so a token can be trusted here.
+"""
+
+import msgspec
+
+from vagus.contract.messages import Role
+
+
+class Subjects(msgspec.Struct, frozen=True):
+    """All names under one root token, so that tests and tenants share a server."""
+
+    root: str = "vagus"
+
+    # The log ----------------------------------------------------------------------------------------------
+
+    def session_stream(self, session: str) -> str:
+        """The stream that is a session's log."""
+        return f"{self.root.upper()}_S_{session}"
+
+    def session_of_stream(self, stream: str) -> str:
+        """The session whose log `stream` is."""
+        return stream.removeprefix(f"{self.root.upper()}_S_")
+
+    def log(self, session: str, branch: str = "*") -> str:
+        """Commits of a branch (by default of all)."""
+        return f"{self.root}.session.{session}.{branch}"
+
+    def all_logs(self) -> str:
+        """Commits of all sessions, as the stream stores them."""
+        return f"{self.root}.session.>"
+
+    def feed(self, session: str = "*", branch: str = "*") -> str:
+        """Stored commits, republished by the server to live readers."""
+        return f"{self.root}.feed.{session}.{branch}"
+
+    def all_feeds(self) -> str:
+        """Where the server republishes to."""
+        return f"{self.root}.feed.>"
+
+    # The inbox --------------------------------------------------------------------------------------------
+
+    def inbox(self, role: Role, session: str) -> str:
+        """Where a session is spoken to."""
+        return f"{self.root}.inbox.{role}.{session}"
+
+    def all_inbox(self) -> str:
+        """All that is said to sessions, before the server partitions it."""
+        return f"{self.root}.inbox.*.*"
+
+    def inbox_partition(self, partition: int | str, role: Role | str = "*", session: str = "*") -> str:
+        """What is said to the sessions of one partition."""
+        return f"{self.root}.inbox.{partition}.{role}.{session}"
+
+    def inbox_transform(self, partitions: int) -> str:
+        """The server's transform of `all_inbox` (partition by session id)."""
+        return f"{self.root}.inbox.{{{{partition({partitions},2)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
+
+    def schedule(self, session: str = "*", schedule_id: str = "*") -> str:
+        """Delayed messages to a session."""
+        return f"{self.root}.schedule.{session}.{schedule_id}"
+
+    # Work queues ------------------------------------------------------------------------------------------
+
+    def gate(self, session: str = "*") -> str:
+        """Gate requests."""
+        return f"{self.root}.gate.{session}"
+
+    def tool(self, pool: str = "*", priority: str = "*", session: str = "*") -> str:
+        """Tool requests."""
+        return f"{self.root}.tool.{pool}.{priority}.{session}"
+
+    def approval(self, session: str = "*") -> str:
+        """Tickets to ask people for."""
+        return f"{self.root}.approval.{session}"
+
+    def answer(self, session: str = "*") -> str:
+        """People's answers to tickets."""
+        return f"{self.root}.answer.{session}"
+
+    # Others -----------------------------------------------------------------------------------------------
+
+    def event(self, session: str = "*", branch: str = "*", kind: str = "*") -> str:
+        """The firehose: one event a message."""
+        return f"{self.root}.event.{session}.{branch}.{kind}"
+
+    def dead(self, where: str = ">") -> str:
+        """What could not be handled; `where` is the process kind and session."""
+        return f"{self.root}.dead.{where}"
+
+    def live(self, session: str, branch: str) -> str:
+        """Ephemeral: text deltas, tool output as it is produced, progress."""
+        return f"{self.root}.live.{session}.{branch}"
+
+    def cancel(self, tool_run_id: str = "*") -> str:
+        """Ephemeral: cancel a tool run."""
+        return f"{self.root}.control.cancel.{tool_run_id}"
+
+    # Names without a subject of their own -----------------------------------------------------------------
+
+    def named(self, name: str) -> str:
+        """A stream or bucket, such as `VAGUS_INBOX` for `INBOX`."""
+        return f"{self.root.upper()}_{name}"
+
+    @staticmethod
+    def last_token(subject: str, back: int = 1) -> str:
+        """The last token of a subject, or the one `back` from its end."""
+        return subject.split(".")[-back]

@@ -1,0 +1,1 @@
+"""The I/O kit shared by all processes: connection, log, queues, settings, lifecycle, telemetry."""
