@@ -12,7 +12,18 @@ from vagus.contract.tools import ToolCall, ToolExecutionReport
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
-__all__ = ["ApprovalTicket", "GateRequest", "Report", "ReportType", "Resolution", "Role", "Rule", "ToolRequest", "Verdict", "decode"]
+__all__ = [
+    "ApprovalTicket",
+    "GateRequest",
+    "Report",
+    "ReportType",
+    "Resolution",
+    "Role",
+    "Rule",
+    "ToolRequest",
+    "Verdict",
+    "decode",
+]
 
 
 class Role(StrEnum):

@@ -156,5 +156,3 @@ class BudgetExtension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     tool_calls: Amount = 0
     errors: Amount = 0
     branch: Id = MAIN
-
-

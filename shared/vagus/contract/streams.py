@@ -88,8 +88,12 @@ def queues(
             max_msgs=inbox_max_msgs,
             allow_schedules=True,
         ),
-        StreamSpec(name=subjects.named("GATE"), subjects=(subjects.gate(),), rederivable=True, max_msgs=1_000_000),
-        StreamSpec(name=subjects.named("TOOLS"), subjects=(subjects.tool(),), rederivable=True, max_msgs=1_000_000),
+        StreamSpec(
+            name=subjects.named("GATE"), subjects=(subjects.gate(),), rederivable=True, max_msgs=1_000_000
+        ),
+        StreamSpec(
+            name=subjects.named("TOOLS"), subjects=(subjects.tool(),), rederivable=True, max_msgs=1_000_000
+        ),
         StreamSpec(
             name=subjects.named("APPROVALS"),
             subjects=(subjects.approval(), subjects.answer()),
@@ -141,9 +145,7 @@ def gate_consumer(subjects: Subjects) -> ConsumerSpec:
 
 def tool_consumer(subjects: Subjects, pool: str) -> ConsumerSpec:
     """Shared by all runners of a pool."""
-    return ConsumerSpec(
-        stream=subjects.named("TOOLS"), name=f"pool-{pool}", filters=(subjects.tool(pool),)
-    )
+    return ConsumerSpec(stream=subjects.named("TOOLS"), name=f"pool-{pool}", filters=(subjects.tool(pool),))
 
 
 def approval_consumer(subjects: Subjects) -> ConsumerSpec:

@@ -82,7 +82,9 @@ class ToolAnnotations(msgspec.Struct, frozen=True, kw_only=True):
 class ToolDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of a tool without running it."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(?![\s\S])", max_length=128)]
+    name: Annotated[
+        str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(?![\s\S])", max_length=128)
+    ]
     description: str = ""
     input_schema: dict[str, Json] = msgspec.field(default_factory=lambda: {"type": "object"})
     """JSON Schema 2020-12 of the input object."""

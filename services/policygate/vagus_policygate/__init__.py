@@ -1,0 +1,1 @@
+"""The policygate of Vagus."""
