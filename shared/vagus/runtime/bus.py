@@ -1,0 +1,521 @@
+"""The one connection of a process to NATS.
+
+Everything that nats-py has of its own (message type, exceptions, callbacks) ends in this module. Replies to
+requests come through one wildcard subscription, so that a request costs neither a subscription nor a task.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import Final
+
+import anyio
+import msgspec
+import nats.errors
+from nats.aio.client import Client, Server
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+
+from vagus.contract import limits
+from vagus.contract.errors import Busy, Conflict, OutcomeUnknown, Refused, Unavailable, VagusError
+
+log = logging.getLogger("vagus.bus")
+
+CONNECT_TIMEOUT_S: Final = 10.0
+CLOSE_TIMEOUT_S: Final = 2.0
+RECONNECT_FIRST_S: Final = 0.25
+RECONNECT_MOST_S: Final = 2.0
+PING_S: Final = 10
+"""A connection that answers no ping for two of these is taken for dead."""
+OUTBOUND_BYTES: Final = 8 * limits.MIB
+"""Unsent bytes; a sender beyond it waits for the socket."""
+FEED_MESSAGES: Final = 4096
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_LOST_RACE: Final = frozenset({10070, 10071, 10164})
+"""Wrong last message id; wrong last sequence; the same on replicated streams."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What arrived."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str] = _NO_HEADERS
+    reply: str = ""
+
+    @property
+    def status(self) -> int:
+        """The server's status line, such as 404; 0: an ordinary message."""
+        return int(self.headers.get("Status", 0))
+
+    @property
+    def description(self) -> str:
+        """The text of the status line."""
+        return self.headers.get("Description", "")
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """The server's word that a message is stored."""
+
+    stream: str
+    sequence: int
+    duplicate: bool = False
+    """The message id was stored before; `sequence` is where."""
+
+
+class ApiError(Refused):
+    """JetStream refused a request.
+
+    Attributes:
+        code: HTTP-like class, such as 404.
+        err_code: JetStream's own number, such as 10059.
+        description: The server's text.
+    """
+
+    def __init__(self, description: str, code: int = 0, err_code: int = 0) -> None:
+        super().__init__(f"JetStream: {description} ({err_code})" if err_code else description)
+        self.code = code
+        self.err_code = err_code
+        self.description = description
+
+
+class _ApiFault(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _PubAck(msgspec.Struct):
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: _ApiFault | None = None
+
+
+class _ApiReply(msgspec.Struct):
+    error: _ApiFault | None = None
+
+
+_PUB_ACK: Final = msgspec.json.Decoder(_PubAck)
+_API_REPLY: Final = msgspec.json.Decoder(_ApiReply)
+_OBJECT: Final = msgspec.json.Decoder(dict[str, object])
+
+
+def _typed(fault: _ApiFault) -> VagusError:
+    """The error of ours that a refusal by JetStream is."""
+    text = f"{fault.description} ({fault.err_code})"
+    if fault.err_code in _LOST_RACE:
+        return Conflict(f"another writer was first: {text}")
+    if fault.code == 429 or "maximum" in fault.description or "insufficient" in fault.description:
+        return Busy(f"the queue is full: {text}")
+    if fault.code == 503 or fault.err_code == 10077:
+        return Unavailable(f"JetStream cannot store now: {text}")
+    return ApiError(fault.description, fault.code, fault.err_code)
+
+
+class Subscription:
+    """Interest in a subject; ends with `unsubscribe`."""
+
+    def __init__(self, inner: NatsSubscription) -> None:
+        self._inner = inner
+
+    async def unsubscribe(self) -> None:
+        """End it; nothing is delivered afterwards. Idempotent."""
+        try:
+            await self._inner.unsubscribe()
+        except nats.errors.Error:
+            log.debug("the subscription to %s was gone already", self._inner.subject)
+
+
+class _Feed:
+    """A bounded mailbox between the connection and one reader."""
+
+    def __init__(self, subject: str, limit: int) -> None:
+        self._subject = subject
+        self._limit = limit
+        self._waiting: deque[Message] = deque()
+        self._dropped = 0
+        self._arrived = asyncio.Event()
+
+    def put(self, message: Message) -> None:
+        if len(self._waiting) >= self._limit:
+            self._dropped += 1
+        else:
+            self._waiting.append(message)
+        self._arrived.set()
+
+    def __aiter__(self) -> "_Feed":
+        return self
+
+    async def __anext__(self) -> Message:
+        while not self._waiting:
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                raise Unavailable(f"{dropped} messages of {self._subject} were lost: the reader is too slow")
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._waiting.popleft()
+
+
+class Bus:
+    """The connection. Made by `connect`; safe to use from any task of its event loop."""
+
+    def __init__(self, client: Client, inbox_prefix: str) -> None:
+        self._client = client
+        self._tokens = itertools.count(1)
+        self._pending: dict[str, Callable[[Message | VagusError], None]] = {}
+        self._on_reconnect: list[Callable[[], None]] = []
+        self._on_disconnect: list[Callable[[], None]] = []
+        self._replies = ""
+        self.inbox_prefix = inbox_prefix
+        self.dropped = 0
+        """Core messages not sent because there was no connection."""
+
+    # State ------------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._client.is_connected
+
+    @property
+    def max_payload(self) -> int:
+        """The longest message in bytes, headers included, that the server takes."""
+        return self._client.max_payload
+
+    def new_inbox(self) -> str:
+        """A subject of our own that nobody else uses."""
+        return self._client.new_inbox()
+
+    def on_reconnect(self, hook: Callable[[], None]) -> None:
+        """Call `hook` after every reconnect, when subscriptions stand again. It must not block."""
+        self._on_reconnect.append(hook)
+
+    def on_disconnect(self, hook: Callable[[], None]) -> None:
+        """Call `hook` whenever the connection is lost. It must not block."""
+        self._on_disconnect.append(hook)
+
+    # Sending ----------------------------------------------------------------------------------------------
+
+    async def publish(
+        self, subject: str, data: bytes = b"", *, headers: Mapping[str, str] | None = None, reply: str = ""
+    ) -> None:
+        """Send at most once. Without a connection the message is dropped and counted, never buffered.
+
+        Raises:
+            Refused: It is over the server's size limit.
+        """
+        if not self._client.is_connected:
+            self.dropped += 1
+            return
+        await self._send(subject, data, headers, reply)
+
+    async def store(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        expected_last_sequence: int | None = None,
+        timeout_s: float = limits.REQUEST_TIMEOUT_S,
+    ) -> Stored:
+        """Store one message in the stream of `subject`; returns when the server has acknowledged it.
+
+        Within the duplicate window a `msg_id` is stored once. `expected_last_sequence` makes it a
+        compare-and-set on the whole stream.
+
+        Raises:
+            Conflict: The stream's last sequence is another.
+            Unavailable: It was not stored: no connection, no such stream, or storage is down.
+            Busy: It was not stored: the stream is full.
+            OutcomeUnknown: The acknowledgement did not come in time, or the connection broke meanwhile.
+            Refused: It is too large, or the server refuses it for another reason (`ApiError`).
+        """
+        sent = dict(headers) if headers else {}
+        if msg_id is not None:
+            sent["Nats-Msg-Id"] = msg_id
+        if expected_last_sequence is not None:
+            sent["Nats-Expected-Last-Sequence"] = str(expected_last_sequence)
+        answer = await self.request(subject, data, timeout_s=timeout_s, headers=sent or None)
+        try:
+            ack = _PUB_ACK.decode(answer.data)
+        except msgspec.MsgspecError as error:
+            raise OutcomeUnknown(f"{subject} is answered by something that is no stream") from error
+        if ack.error is not None:
+            raise _typed(ack.error)
+        return Stored(ack.stream, ack.seq, ack.duplicate)
+
+    async def request(
+        self, subject: str, data: bytes = b"", *, timeout_s: float, headers: Mapping[str, str] | None = None
+    ) -> Message:
+        """Send a request and wait for its one reply.
+
+        Raises:
+            Unavailable: Nobody listens, or there is no connection; nothing happened.
+            OutcomeUnknown: No reply in time, or the connection broke meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Message | VagusError] = loop.create_future()
+
+        def settle(outcome: Message | VagusError) -> None:
+            if not answered.done():
+                answered.set_result(outcome)
+
+        token = self._await_reply(subject, settle)
+        timer = loop.call_later(
+            timeout_s, settle, OutcomeUnknown(f"no reply from {subject} in {timeout_s:g} s")
+        )
+        try:
+            await self._send(subject, data, headers, self._replies + token)
+            outcome = await answered
+        finally:
+            timer.cancel()
+            self._pending.pop(token, None)
+        if isinstance(outcome, VagusError):
+            raise outcome
+        if not outcome.data and outcome.status == 503:
+            raise Unavailable(f"nobody answers on {subject}")
+        return outcome
+
+    async def collect(
+        self,
+        subject: str,
+        data: bytes = b"",
+        *,
+        last: Callable[[Message], bool],
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> list[Message]:
+        """Send a request that has many replies; returns them all, up to the one for which `last` holds.
+
+        Raises as `request`; `timeout_s` bounds the whole.
+        """
+        loop = asyncio.get_running_loop()
+        finished: asyncio.Future[VagusError | None] = loop.create_future()
+        replies: list[Message] = []
+
+        def settle(outcome: Message | VagusError) -> None:
+            if finished.done():
+                return
+            if isinstance(outcome, VagusError):
+                finished.set_result(outcome)
+            else:
+                replies.append(outcome)
+                if last(outcome) or outcome.status == 503:
+                    finished.set_result(None)
+
+        token = self._await_reply(subject, settle)
+        timer = loop.call_later(timeout_s, settle, OutcomeUnknown(f"no end of replies from {subject}"))
+        try:
+            await self._send(subject, data, headers, self._replies + token)
+            error = await finished
+        finally:
+            timer.cancel()
+            self._pending.pop(token, None)
+        if error is not None:
+            raise error
+        if not replies[-1].data and replies[-1].status == 503:
+            raise Unavailable(f"nobody answers on {subject}")
+        return replies
+
+    async def api(
+        self,
+        verb: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        timeout_s: float = limits.REQUEST_TIMEOUT_S,
+    ) -> dict[str, object]:
+        """One request to the JetStream API, such as `STREAM.INFO.NAME`; returns its answer.
+
+        Raises:
+            ApiError: The server refused it, for instance with code 404.
+            Unavailable: No connection, or JetStream is not there.
+            OutcomeUnknown: No answer in time.
+        """
+        data = b"" if body is None else msgspec.json.encode(body)
+        answer = await self.request(f"$JS.API.{verb}", data, timeout_s=timeout_s)
+        fault = _API_REPLY.decode(answer.data).error
+        if fault is not None:
+            raise ApiError(fault.description, fault.code, fault.err_code)
+        return _OBJECT.decode(answer.data)
+
+    # Receiving --------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def subscribe(
+        self, subject: str, *, limit: int = FEED_MESSAGES
+    ) -> AsyncIterator[AsyncIterator[Message]]:
+        """Read what is published on `subject`, from now on, also across reconnects.
+
+        At most `limit` messages wait; when the reader is too slow for that, what does not fit is lost, and
+        it is told so by `Unavailable` after it has read what did.
+        """
+        feed = _Feed(subject, limit)
+        subscription = await self.subscribe_callback(subject, feed.put)
+        try:
+            yield feed
+        finally:
+            with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+                await subscription.unsubscribe()
+
+    async def subscribe_callback(self, subject: str, handler: Callable[[Message], None]) -> Subscription:
+        """Call `handler` with every message on `subject`, in order. It must not block and should not raise.
+
+        When this returns, the server knows of the subscription.
+        """
+
+        async def deliver(raw: Msg) -> None:
+            handler(Message(raw.subject, raw.data, raw.headers or _NO_HEADERS, raw.reply))
+
+        try:
+            inner = await self._client.subscribe(subject, cb=deliver)
+            if self._client.is_connected:
+                await self._client.flush(timeout=5)
+        except nats.errors.Error as error:
+            raise Unavailable(f"cannot subscribe to {subject}: {error}") from error
+        return Subscription(inner)
+
+    # Inside -----------------------------------------------------------------------------------------------
+
+    def _await_reply(self, subject: str, settle: Callable[[Message | VagusError], None]) -> str:
+        if not self._client.is_connected:
+            raise Unavailable(f"no connection to NATS: {subject} was not sent")
+        token = str(next(self._tokens))
+        self._pending[token] = settle
+        return token
+
+    async def _send(self, subject: str, data: bytes, headers: Mapping[str, str] | None, reply: str) -> None:
+        if len(data) > self._client.max_payload - 4096:
+            size = len(data) + sum(len(k) + len(v.encode()) + 4 for k, v in (headers or {}).items()) + 12
+            if size > self._client.max_payload:
+                raise Refused(
+                    f"a message of {size} bytes to {subject} is over the limit of {self.max_payload}"
+                )
+        try:
+            await self._client.publish(subject, data, reply, dict(headers) if headers else None)
+        except nats.errors.Error as error:
+            raise Unavailable(f"cannot send to {subject}: {error}") from error
+
+    def _replied(self, message: Message) -> None:
+        settle = self._pending.get(message.subject[len(self._replies) :])
+        if settle is not None:
+            settle(message)
+
+    async def _start(self) -> None:
+        self._replies = self.new_inbox() + "."
+        await self.subscribe_callback(self._replies + "*", self._replied)
+
+    async def _disconnected(self) -> None:
+        for settle in tuple(self._pending.values()):
+            settle(OutcomeUnknown("the connection to NATS was lost before the reply came"))
+        for hook in self._on_disconnect:
+            hook()
+
+    async def _reconnected(self) -> None:
+        for hook in self._on_reconnect:
+            hook()
+
+
+def _backoff(servers: list[Server], _info: dict[str, object]) -> tuple[Server | None, float]:
+    """The server to try next and how long to wait first: 0.25 s doubling to 2 s, jittered."""
+    server = min(servers, key=lambda candidate: candidate.reconnects)
+    most = min(RECONNECT_MOST_S, RECONNECT_FIRST_S * 2 ** min(server.reconnects, 8))
+    return server, most * random.uniform(0.5, 1)  # noqa: S311 -- spreads load, keeps no secret
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    name: str,
+    credentials: str | None = None,
+    timeout_s: float = CONNECT_TIMEOUT_S,
+    inbox_prefix: str = "_INBOX",
+) -> AsyncIterator[Bus]:
+    """Connect to `url` (several servers: comma-separated) and stay connected until the block ends.
+
+    After the first success the connection is restored for ever. Should the server end it for good (such as
+    after its credentials were revoked), the block is cancelled and `Unavailable` raised.
+
+    Args:
+        url: Where, such as `nats://127.0.0.1:4222`.
+        name: What the server's operator sees.
+        credentials: Path of a credentials file.
+        timeout_s: For the first connection.
+        inbox_prefix: First tokens of the subjects on which replies come.
+
+    Raises:
+        Unavailable: No server there within `timeout_s`.
+    """
+    client = Client()
+    bus = Bus(client, inbox_prefix)
+    body = anyio.CancelScope()
+    closing = False
+    last_error = ""
+
+    async def on_error(error: Exception) -> None:
+        nonlocal last_error
+        last_error = str(error) or type(error).__name__
+        log.log(logging.WARNING if client.is_connected else logging.DEBUG, "NATS: %s", last_error)
+
+    async def on_disconnect() -> None:
+        if not closing:
+            log.warning("lost the connection to NATS; trying again")
+        await bus._disconnected()
+
+    async def on_reconnect() -> None:
+        log.info("connected to NATS again")
+        await bus._reconnected()
+
+    async def on_close() -> None:
+        if not closing:
+            body.cancel()
+
+    try:
+        with anyio.fail_after(timeout_s):
+            await client.connect(
+                url.split(","),
+                name=name,
+                error_cb=on_error,
+                disconnected_cb=on_disconnect,
+                reconnected_cb=on_reconnect,
+                closed_cb=on_close,
+                connect_timeout=2,
+                reconnect_time_wait=RECONNECT_FIRST_S,  # type: ignore[arg-type]  # seconds, used as float
+                reconnect_to_server_handler=_backoff,
+                max_reconnect_attempts=-1,
+                ping_interval=PING_S,
+                pending_size=OUTBOUND_BYTES,
+                user_credentials=credentials,
+                inbox_prefix=inbox_prefix,
+                skip_subject_validation=True,
+            )
+            await bus._start()
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        closing = True
+        await _close(client)
+        reason = last_error or str(error) or "no answer"
+        raise Unavailable(
+            f"no NATS server at {url}: start one with `vagus up`, or name another with --server ({reason})"
+        ) from error
+    try:
+        with body:
+            yield bus
+    finally:
+        closing = True
+        await _close(client)
+    if body.cancelled_caught:
+        raise Unavailable(f"the NATS server ended the connection for good: {last_error}")
+
+
+async def _close(client: Client) -> None:
+    """Close, in bounded time even when cancelled: nats-py's close waits for the socket."""
+    with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+        await client.close()

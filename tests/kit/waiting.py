@@ -1,0 +1,27 @@
+"""Waiting for what will be so, instead of for time."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+
+async def eventually(
+    check: Callable[[], T | Awaitable[T]], *, timeout_s: float = 5.0, every_s: float = 0.01
+) -> T:
+    """Run `check` until it gives something true and return that; at the end its last AssertionError is raised."""
+    problem: AssertionError | None = None
+    with anyio.move_on_after(timeout_s):
+        while True:
+            try:
+                outcome = check()
+                value: T = await outcome if inspect.isawaitable(outcome) else outcome  # type: ignore[assignment]
+                if value:
+                    return value
+            except AssertionError as error:
+                problem = error
+            await anyio.sleep(every_s)
+    raise problem or AssertionError(f"not so within {timeout_s:g} s: {inspect.getsource(check).strip()}")
