@@ -1,8 +1,11 @@
 """The agent's state vector, budget and operating modes (fact sheet 1.2 and 1.5)."""
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
+
+from vagus.contract.numbers import shortest
 
 
 class OperatingMode(StrEnum):
@@ -58,3 +61,13 @@ class AgentStateVector(msgspec.Struct, frozen=True, kw_only=True):
     context_pressure: float = 0.1
     side_effect_pressure: float = 0.0
     human_dependency: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in _SINGLES:
+            value = getattr(self, name)
+            held = shortest(value)
+            if held != value or value.__class__ is not float:
+                msgspec.structs.force_setattr(self, name, held)
+
+
+_SINGLES: Final = ("progress", "uncertainty", "context_pressure", "side_effect_pressure", "human_dependency")
