@@ -1,0 +1,96 @@
+"""Tickets are answered, and turns and waiting calls are cancelled."""
+
+from vagus.contract.approvals import ApprovalDecision
+from vagus.contract.events import ApprovalResolved, RunErrored, ToolCallFailed
+from vagus_kernel import homeostasis
+from vagus_kernel.decide import turn
+from vagus_kernel.decide.draft import Decision, Draft, Outcome
+from vagus_kernel.effects import WithdrawTicket
+from vagus_kernel.extensions import CancelRequested
+from vagus_kernel.inputs import ApprovalResolved as Resolved
+from vagus_kernel.inputs import CancelTurn, Context
+from vagus_kernel.react import ticket_of
+from vagus_kernel.state import Branch, Gating, Running, Session, Turn, WaitingCall
+
+
+def resolve(session: Session, given: Resolved, context: Context) -> Outcome:
+    """One ticket is answered; the last approval of a call resumes it, one denial ends it."""
+    said = given.resolution
+    found = session.waiting_for(said.approval_id)
+    if found is None:
+        return Decision(session)
+    branch, call = found
+    draft = Draft(session, branch.branch_id, context, causation=said.approval_id, command_id=call.command_id)
+    words = f"{said.actor}: {said.reason}" if said.reason else said.actor
+    draft.emit(ApprovalResolved(approval_id=said.approval_id, decision=said.decision, reason=words or None))
+    if said.decision is ApprovalDecision.APPROVED:
+        return draft.decision()
+    if said.decision is ApprovalDecision.DENIED:
+        text = f"approval denied by {said.actor or 'somebody'}: {said.reason or 'no reason given'}"
+    else:
+        text = "approval timed out"
+    _end_call(draft, branch, call, text)
+    return draft.decision()
+
+
+def _end_call(draft: Draft, branch: Branch, call: WaitingCall, text: str) -> None:
+    """A person's no is not an error: no penalty."""
+    threshold = draft.context.config.circuit_breaker_errors
+    mode = homeostasis.estimate_mode(draft.vector, draft.branch.pending, threshold)
+    turn.raise_mode(draft, mode, text)
+    draft.emit(ToolCallFailed(call_id=call.call.call_id, tool_name=call.call.tool_name, error=text))
+    turn.end(draft)
+    session = draft.session
+    draft.withdraw += [
+        WithdrawTicket(ticket=ticket_of(session, branch, call, ticket, timeout_s=0))
+        for ticket in call.tickets
+        if ticket.decision is None
+    ]
+
+
+def cancel(session: Session, given: CancelTurn, context: Context) -> Outcome:
+    """End the turn in progress (of that command, if one is named) and, if asked, the calls that wait."""
+    branch = session.branches.get(given.branch_id)
+    if branch is None:
+        return Decision(session)
+    draft = Draft(session, given.branch_id, context, causation=given.command_id)
+    in_turn = branch.turn is not None and given.command_id in (None, branch.turn.command_id)
+    if in_turn and branch.turn is not None and not branch.turn.cancelling:
+        draft.emit(CancelRequested(actor=given.actor).event())
+        _stop(draft)
+    if draft.branch.turn is None:
+        for call in draft.branch.waiting:
+            if given.tickets or call.command_id == given.command_id:
+                _withdraw(draft, call)
+    return draft.decision()
+
+
+def _stop(draft: Draft) -> None:
+    match draft.turn.stage:
+        case Running():
+            return  # the tool is told to stop; its report, or the proof that it never ran, ends the turn
+        case Gating(call=call):
+            text = "cancelled"
+            draft.emit(ToolCallFailed(call_id=call.call_id, tool_name=call.tool_name, error=text))
+    if not draft.turn.resumed:
+        draft.emit(RunErrored(error="cancelled"))
+    turn.end(draft)
+
+
+def _withdraw(draft: Draft, call: WaitingCall) -> None:
+    branch = draft.branch
+    first = next(ticket for ticket in call.tickets if ticket.decision is None)
+    draft.emit(
+        ApprovalResolved(approval_id=first.approval_id, decision=ApprovalDecision.DENIED, reason="cancelled")
+    )
+    _end_call(draft, branch, call, "cancelled")
+
+
+def busy(branch: Branch) -> str | None:
+    """Why a branch cannot be merged or closed now."""
+    match branch.turn:
+        case Turn():
+            return f"branch {branch.branch_id} has a tick in progress"
+    if branch.waiting:
+        return f"branch {branch.branch_id} has approvals pending"
+    return None

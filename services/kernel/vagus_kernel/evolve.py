@@ -1,0 +1,500 @@
+"""`evolve(session, record) -> session`: what one event on the log means. Total, and never fails.
+
+Everything a kernel knows comes through here, live and at replay alike.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from vagus.contract.approvals import ApprovalDecision
+from vagus.contract.events import (
+    ApprovalRequested,
+    ApprovalResolved,
+    BranchCreated,
+    BranchMerged,
+    Custom,
+    DeliberationProposed,
+    EventKind,
+    EventRecord,
+    Message,
+    ModeChanged,
+    PhaseEntered,
+    PolicyEvaluated,
+    RunErrored,
+    RunFinished,
+    RunStarted,
+    SessionClosed,
+    SessionCreated,
+    StateEstimated,
+    StepStarted,
+    TextDelta,
+    ToolCallCompleted,
+    ToolCallFailed,
+    ToolCallRequested,
+    ToolCallStarted,
+)
+from vagus.contract.hashing import call_signature
+from vagus.contract.ids import MAIN
+from vagus.contract.limits import HISTORY_TURNS, REMEMBERED_IDS
+from vagus.contract.messages import Rule
+from vagus.contract.models import CallTool, ConversationTurn
+from vagus.contract.policy import PolicyDecisionKind, SpanStatus
+from vagus.contract.state import LoopPhase, OperatingMode
+from vagus.contract.tools import ToolCall
+from vagus_kernel import extensions, homeostasis, loops
+from vagus_kernel.state import (
+    Answer,
+    Asking,
+    Branch,
+    Gating,
+    Granted,
+    Memory,
+    Running,
+    Session,
+    Settling,
+    Stage,
+    Thinking,
+    Ticket,
+    Turn,
+    WaitingCall,
+)
+
+LOOP_MEMORY = 100
+"""Signatures kept, whatever the window: a larger window is refused by the settings."""
+
+
+def evolve(session: Session | None, record: EventRecord) -> Session:
+    """The session after this event; `None` is the session before its first."""
+    if session is None:
+        session = Session(session_id=record.session_id, agent_id=record.agent_id, branches={MAIN: Branch()})
+    branch = session.branches.get(record.branch_id) or Branch(branch_id=record.branch_id)
+    kind = record.kind
+    session = _session_level(session, branch, record)
+    before = branch.turn
+    branch = replace(_BRANCH.get(type(kind), _same)(branch, kind, record), head_sequence=record.sequence)
+    if isinstance(kind, BranchCreated):
+        branch = _inherit(session, branch, kind)
+    branches = {**session.branches, branch.branch_id: branch}
+    if isinstance(kind, BranchMerged) and kind.source_branch_id in branches:
+        branches[kind.source_branch_id] = replace(
+            branches[kind.source_branch_id], merged_into=branch.branch_id
+        )
+    if before is not None and branch.turn is None:
+        return replace(
+            session,
+            branches=branches,
+            tick_count=session.tick_count + 1,
+            commands=_remember(session.commands, before.command_id),
+        )
+    if before is None and branch.turn is None:
+        return replace(
+            session, branches=branches, commands=_remember(session.commands, record.correlation_id)
+        )
+    return replace(session, branches=branches)
+
+
+def _session_level(session: Session, branch: Branch, record: EventRecord) -> Session:
+    match record.kind:
+        case SessionCreated():
+            return replace(session, agent_id=record.agent_id)
+        case SessionClosed():
+            return replace(session, closed=True)
+        case Custom() as custom:
+            match extensions.read(custom):
+                case extensions.ManifestSet(manifest=manifest):
+                    return replace(session, manifest=manifest)
+                case extensions.PolicyWritten(version=version, policy=policy):
+                    return replace(session, policy=policy, policy_version=version)
+    return session
+
+
+def _remember(ids: tuple[str, ...], new: str | None) -> tuple[str, ...]:
+    if new is None or new in ids:
+        return ids
+    return (*ids[-REMEMBERED_IDS + 1 :], new)
+
+
+def inherited(branch: Branch) -> Memory:
+    """What a fork at the branch's head gets: inside a turn, the state as before that turn."""
+    return branch.turn.before if branch.turn is not None else branch.memory
+
+
+def _inherit(session: Session, branch: Branch, kind: BranchCreated) -> Branch:
+    parent = session.branches.get(kind.from_branch or MAIN)
+    return replace(
+        branch,
+        parent_branch=kind.from_branch or MAIN,
+        fork_sequence=kind.fork_point_seq,
+        memory=inherited(parent) if parent is not None else Memory(),
+    )
+
+
+# One function a kind of event: (branch, kind, record) -> branch -------------------------------------------
+
+
+def _same(branch: Branch, kind: EventKind, record: EventRecord) -> Branch:
+    return branch
+
+
+def _phase(branch: Branch, kind: PhaseEntered, record: EventRecord) -> Branch:
+    turn = branch.turn
+    if turn is None:
+        return branch
+    match kind.phase, turn.stage:
+        case LoopPhase.SLEEP, _:
+            return replace(branch, turn=None)
+        case LoopPhase.EXECUTE, Granted() as granted:
+            running = Running(
+                call=granted.call,
+                tool_run_id=granted.tool_run_id,
+                effect_id=record.event_id,
+                grant=granted.grant,
+                deadline=granted.deadline,
+            )
+            return replace(branch, turn=replace(turn, stage=running))
+    return branch
+
+
+def _deliberated(branch: Branch, kind: DeliberationProposed, record: EventRecord) -> Branch:
+    memory = _flush(branch.memory)
+    if kind.summary:
+        memory = _say(replace(memory, objective=kind.summary), "user", kind.summary)
+    branch = replace(branch, memory=memory)
+    return _with_turn(branch, objective=kind.summary, inline=kind.proposed_tool is not None)
+
+
+def _estimated(branch: Branch, kind: StateEstimated, record: EventRecord) -> Branch:
+    branch = replace(branch, mode=kind.mode, memory=replace(branch.memory, vector=kind.state))
+    if branch.turn is None or branch.turn.ran:
+        return branch
+    return _with_turn(branch, streak=kind.state.error_streak)
+
+
+def _mode_changed(branch: Branch, kind: ModeChanged, record: EventRecord) -> Branch:
+    branch = replace(branch, mode=kind.to)
+    return _with_turn(branch, recovering=True) if kind.to is OperatingMode.RECOVER else branch
+
+
+def _run_started(branch: Branch, kind: RunStarted, record: EventRecord) -> Branch:
+    return _with_turn(branch, ran=True)
+
+
+def _step_started(branch: Branch, kind: StepStarted, record: EventRecord) -> Branch:
+    if branch.turn is None or branch.turn.inline:
+        return branch
+    return replace(branch, turn=replace(branch.turn, stage=Thinking()), model_calls=branch.model_calls + 1)
+
+
+def _delta(branch: Branch, kind: TextDelta, record: EventRecord) -> Branch:
+    return replace(branch, memory=replace(branch.memory, speaking=branch.memory.speaking + kind.delta))
+
+
+def _message(branch: Branch, kind: Message, record: EventRecord) -> Branch:
+    if kind.role != "assistant":
+        return branch
+    return replace(branch, memory=replace(branch.memory, speaking=branch.memory.speaking + kind.content))
+
+
+def _run_finished(branch: Branch, kind: RunFinished, record: EventRecord) -> Branch:
+    memory = branch.memory
+    if not memory.speaking and kind.final_answer:
+        memory = replace(memory, speaking=kind.final_answer)
+    return replace(branch, memory=_flush(memory))
+
+
+def _run_errored(branch: Branch, kind: RunErrored, record: EventRecord) -> Branch:
+    turn = branch.turn
+    if turn is None or turn.cancelling:
+        return _with_turn(branch, stage=Settling(), failed=True)
+    return _penalised(branch)
+
+
+def _requested(branch: Branch, kind: ToolCallRequested, record: EventRecord) -> Branch:
+    signature = call_signature(kind.tool_name, kind.arguments)
+    memory = branch.memory
+    branch = replace(
+        branch,
+        calls=_remember(branch.calls, kind.call_id),
+        memory=replace(memory, loop=(*memory.loop[-LOOP_MEMORY + 1 :], signature)),
+    )
+    turn = branch.turn
+    if turn is None:
+        return branch
+    call, rest = _next_call(turn)
+    if call is None:
+        call = ToolCall(
+            call_id=kind.call_id,
+            tool_name=kind.tool_name,
+            input=kind.arguments,
+            requested_capabilities=turn.capabilities,
+        )
+    gating = Gating(call=call, tool_run_id=record.event_id, effect_id=record.event_id)
+    return _with_turn(branch, stage=gating, directives=rest)
+
+
+def _evaluated(branch: Branch, kind: PolicyEvaluated, record: EventRecord) -> Branch:
+    match branch.turn:
+        case Turn(stage=Gating() as gating) if kind.rule_id == Rule.BUDGET:
+            return _with_turn(branch, stage=replace(gating, exempt=True))
+        case Turn(stage=Gating(call=call, tool_run_id=run)) if (
+            kind.decision is PolicyDecisionKind.REQUIRE_APPROVAL
+        ):
+            return _with_turn(branch, stage=Asking(call=call, tool_run_id=run))
+    return branch
+
+
+def _asked(branch: Branch, kind: ApprovalRequested, record: EventRecord) -> Branch:
+    match branch.turn:
+        case Turn(stage=Asking(call=call, tool_run_id=run)) as turn:
+            pass
+        case _:
+            return branch
+    ticket = Ticket(
+        approval_id=kind.approval_id, capability=kind.capability or "", requested_at=record.timestamp
+    )
+    *others, last = branch.waiting or (None,)
+    if last is not None and last.tool_run_id == run:
+        waiting = (*(w for w in others if w), replace(last, tickets=(*last.tickets, ticket)))
+    else:
+        new = WaitingCall(call=call, tool_run_id=run, command_id=turn.command_id, tickets=(ticket,))
+        waiting = (*branch.waiting, new)
+    return _with_turn(replace(branch, waiting=waiting), asked=True)
+
+
+def _resolved(branch: Branch, kind: ApprovalResolved, record: EventRecord) -> Branch:
+    for call in branch.waiting:
+        if not any(t.approval_id == kind.approval_id for t in call.tickets):
+            continue
+        tickets = tuple(
+            replace(t, decision=kind.decision) if t.approval_id == kind.approval_id else t
+            for t in call.tickets
+        )
+        call = replace(call, tickets=tickets)
+        ended = kind.decision is not ApprovalDecision.APPROVED
+        waiting = tuple(
+            call if w.tool_run_id == call.tool_run_id else w
+            for w in branch.waiting
+            if not (w.tool_run_id == call.tool_run_id and (ended or call.approved))
+        )
+        branch = replace(branch, waiting=waiting)
+        if not (ended or call.approved):
+            return branch
+        stage: Stage = (
+            Settling()
+            if ended
+            else Gating(
+                call=call.call,
+                tool_run_id=call.tool_run_id,
+                effect_id=record.event_id,
+                tickets=tuple(t.approval_id for t in tickets),
+            )
+        )
+        turn = Turn(
+            command_id=call.command_id,
+            run_id=call.tool_run_id,
+            first_sequence=record.sequence,
+            before=branch.memory,
+            stage=stage,
+            resumed=True,
+        )
+        return replace(branch, turn=turn)
+    return branch
+
+
+def _started(branch: Branch, kind: ToolCallStarted, record: EventRecord) -> Branch:
+    match branch.turn:
+        case Turn(stage=Running() as running) if not running.started:
+            return _with_turn(branch, stage=replace(running, started=True))
+    return branch
+
+
+def _completed(branch: Branch, kind: ToolCallCompleted, record: EventRecord) -> Branch:
+    success = kind.status is SpanStatus.OK
+    vector = homeostasis.after_tool(branch.memory.vector, success=success)
+    branch = replace(branch, memory=replace(branch.memory, vector=vector))
+    if branch.turn is None:
+        return branch
+    return _with_turn(
+        branch,
+        stage=Settling(),
+        failed=branch.turn.failed or not success,
+        recovering=branch.turn.recovering or (not success and branch.mode is OperatingMode.RECOVER),
+    )
+
+
+def _failed(branch: Branch, kind: ToolCallFailed, record: EventRecord) -> Branch:
+    match branch.turn:
+        case Turn(stage=Gating(exempt=False) | Running(), cancelling=False):
+            return _penalised(branch)
+    return _with_turn(branch, stage=Settling())
+
+
+def _custom(branch: Branch, kind: Custom, record: EventRecord) -> Branch:
+    extension = extensions.read(kind)
+    if extension is None:
+        return _blocked(branch, kind)
+    handler = _EXTENSION.get(type(extension))
+    return handler(branch, extension, record) if handler else branch
+
+
+def _blocked(branch: Branch, kind: Custom) -> Branch:
+    if not kind.event_type.endswith(".hard_stop") or branch.turn is None:
+        return branch
+    data = kind.data if isinstance(kind.data, dict) else {}
+    if kind.event_type == f"{loops.GUARD}.hard_stop":
+        loop = (*branch.memory.loop[-LOOP_MEMORY + 1 :], str(data.get("signature")))
+        branch = replace(branch, memory=replace(branch.memory, loop=loop))
+    _, rest = _next_call(branch.turn) if branch.turn else (None, ())
+    return _with_turn(branch, stage=Settling(), directives=rest)
+
+
+# The kernel's own facts ------------------------------------------------------------------------------------
+
+
+def _manifest(branch: Branch, fact: extensions.ManifestSet, record: EventRecord) -> Branch:
+    if fact.budget is None:
+        return branch
+    vector = replace(branch.memory.vector, budget=fact.budget)
+    return replace(branch, memory=replace(branch.memory, vector=vector))
+
+
+def _turn_started(branch: Branch, fact: extensions.TurnStarted, record: EventRecord) -> Branch:
+    turn = Turn(
+        command_id=record.correlation_id or "",
+        run_id=fact.run_id,
+        first_sequence=record.sequence,
+        before=branch.memory,
+        stage=Settling(),
+        system_prompt=fact.system_prompt,
+        allowed_tools=fact.allowed_tools,
+        capabilities=fact.capabilities,
+        guards=tuple(fact.guards.items()),
+    )
+    return replace(branch, turn=turn)
+
+
+def _answered(branch: Branch, fact: extensions.ModelAnswered, record: EventRecord) -> Branch:
+    completion = fact.completion
+    answer = Answer(
+        model=completion.model,
+        stop_reason=completion.stop_reason,
+        directive_count=len(completion.directives),
+        usage=completion.usage,
+        final_answer=completion.final_answer,
+    )
+    return _with_turn(
+        branch,
+        stage=Settling(),
+        answer=answer,
+        directives=completion.directives,
+        guards=tuple(fact.guards.items()),
+    )
+
+
+def _refused(branch: Branch, fact: extensions.CallRefused, record: EventRecord) -> Branch:
+    if branch.turn is None:
+        return branch
+    _, rest = _next_call(branch.turn)
+    return _with_turn(branch, stage=Settling(), directives=rest)
+
+
+def _granted(branch: Branch, fact: extensions.CallGranted, record: EventRecord) -> Branch:
+    match branch.turn:
+        case Turn(stage=Gating(call=call, tool_run_id=run)):
+            granted = Granted(call=call, tool_run_id=run, grant=fact.grant, deadline=fact.deadline)
+            return _with_turn(branch, stage=granted)
+    return branch
+
+
+def _cancelling(branch: Branch, fact: extensions.CancelRequested, record: EventRecord) -> Branch:
+    return _with_turn(branch, cancelling=True, directives=())
+
+
+def _extended(branch: Branch, fact: extensions.BudgetExtended, record: EventRecord) -> Branch:
+    def add(memory: Memory) -> Memory:
+        budget, more = memory.vector.budget, fact.extension
+        budget = replace(
+            budget,
+            tokens_remaining=budget.tokens_remaining + more.tokens,
+            time_remaining_ms=budget.time_remaining_ms + more.time_ms,
+            cost_remaining_usd=budget.cost_remaining_usd + more.cost_usd,
+            tool_calls_remaining=budget.tool_calls_remaining + more.tool_calls,
+            error_budget_remaining=budget.error_budget_remaining + more.errors,
+        )
+        return replace(memory, vector=replace(memory.vector, budget=budget))
+
+    branch = replace(branch, memory=add(branch.memory))
+    return _with_turn(branch, before=add(branch.turn.before)) if branch.turn else branch
+
+
+def _state_set(branch: Branch, fact: extensions.StateSet, record: EventRecord) -> Branch:
+    return replace(branch, memory=fact.memory)
+
+
+# Helpers ---------------------------------------------------------------------------------------------------
+
+
+def _with_turn(branch: Branch, **changes: Any) -> Branch:
+    return replace(branch, turn=replace(branch.turn, **changes)) if branch.turn is not None else branch
+
+
+def _penalised(branch: Branch) -> Branch:
+    vector = homeostasis.after_error(branch.memory.vector)
+    branch = replace(branch, memory=replace(branch.memory, vector=vector))
+    return _with_turn(branch, stage=Settling(), failed=True, recovering=True)
+
+
+def _next_call(turn: Turn) -> tuple[ToolCall | None, tuple[Any, ...]]:
+    """The next tool call among the directives left, and what is left after it."""
+    for index, directive in enumerate(turn.directives):
+        if isinstance(directive, CallTool):
+            return directive.call, turn.directives[index + 1 :]
+    return None, ()
+
+
+def _say(memory: Memory, role: str, content: str) -> Memory:
+    turns = (*memory.history, ConversationTurn(role=role, content=content))
+    return replace(memory, history=turns[-HISTORY_TURNS:])
+
+
+def _flush(memory: Memory) -> Memory:
+    if not memory.speaking:
+        return memory
+    return replace(_say(memory, "assistant", memory.speaking), speaking="")
+
+
+_Handler = Callable[[Branch, Any, EventRecord], Branch]
+
+_BRANCH: dict[type, _Handler] = {
+    PhaseEntered: _phase,
+    DeliberationProposed: _deliberated,
+    StateEstimated: _estimated,
+    ModeChanged: _mode_changed,
+    RunStarted: _run_started,
+    StepStarted: _step_started,
+    TextDelta: _delta,
+    Message: _message,
+    RunFinished: _run_finished,
+    RunErrored: _run_errored,
+    ToolCallRequested: _requested,
+    PolicyEvaluated: _evaluated,
+    ApprovalRequested: _asked,
+    ApprovalResolved: _resolved,
+    ToolCallStarted: _started,
+    ToolCallCompleted: _completed,
+    ToolCallFailed: _failed,
+    Custom: _custom,
+}
+
+_EXTENSION: dict[type, _Handler] = {
+    extensions.ManifestSet: _manifest,
+    extensions.TurnStarted: _turn_started,
+    extensions.ModelAnswered: _answered,
+    extensions.CallRefused: _refused,
+    extensions.CallGranted: _granted,
+    extensions.CancelRequested: _cancelling,
+    extensions.BudgetExtended: _extended,
+    extensions.StateSet: _state_set,
+}

@@ -1,0 +1,127 @@
+"""The kernel's own facts, which the original has no event for: `Custom` events named `vagus.*`.
+
+They make the log sufficient: whatever the kernel must know after a crash stands in an event of the original or in
+one of these.
+"""
+
+from typing import ClassVar, TypeVar
+
+import msgspec
+
+from vagus.contract.events import Custom
+from vagus.contract.models import ModelCompletion
+from vagus.contract.policy import PolicySet
+from vagus.contract.sessions import BudgetExtension, SessionManifest
+from vagus.contract.state import BudgetState
+from vagus_kernel.state import GuardDecision, Memory
+
+
+class _Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    event_type: ClassVar[str]
+
+    def event(self) -> Custom:
+        """The event that carries this."""
+        return Custom(event_type=self.event_type, data=self)
+
+
+class ManifestSet(_Extension, frozen=True, kw_only=True):
+    """What the session is, for ever; and its first budget, where that is not the default."""
+
+    event_type = "vagus.manifest_set"
+    manifest: SessionManifest
+    budget: BudgetState | None = None
+
+
+class PolicyWritten(_Extension, frozen=True, kw_only=True):
+    """The policy from here on."""
+
+    event_type = "vagus.policy_set"
+    version: int
+    policy: PolicySet
+
+
+class TurnStarted(_Extension, frozen=True, kw_only=True):
+    """A tick was accepted; what of it no event of the original tells."""
+
+    event_type = "vagus.turn_started"
+    run_id: str
+    actor: str = ""
+    system_prompt: str | None = None
+    allowed_tools: tuple[str, ...] | None = None
+    capabilities: tuple[str, ...] = ()
+    """Declared by the client for the call that it proposed."""
+    guards: dict[str, GuardDecision] = {}
+
+
+class ModelAnswered(_Extension, frozen=True, kw_only=True):
+    """A model's answer that asks for tools: the directives that later commits carry out."""
+
+    event_type = "vagus.model_answered"
+    completion: ModelCompletion
+    guards: dict[str, GuardDecision] = {}
+
+
+class CallRefused(_Extension, frozen=True, kw_only=True):
+    """A call that never became a request: its id was used before."""
+
+    event_type = "vagus.call_refused"
+    call_id: str
+    tool_name: str
+    reason: str
+
+
+class CallGranted(_Extension, frozen=True, kw_only=True):
+    """The gate's signed word for the call that P:execute begins."""
+
+    event_type = "vagus.call_granted"
+    tool_run_id: str
+    grant: str
+    deadline: str
+
+
+class CancelRequested(_Extension, frozen=True, kw_only=True):
+    """Somebody asked to end the turn; a tool that runs is being stopped."""
+
+    event_type = "vagus.cancel_requested"
+    actor: str = ""
+
+
+class BudgetExtended(_Extension, frozen=True, kw_only=True):
+    """Somebody added to the branch's budget."""
+
+    event_type = "vagus.budget_extended"
+    extension: BudgetExtension
+    actor: str = ""
+
+
+class StateSet(_Extension, frozen=True, kw_only=True):
+    """The branch's mind as of another point of the log: a fork in the past, or a restored checkpoint."""
+
+    event_type = "vagus.state_set"
+    memory: Memory
+
+
+Extension = TypeVar("Extension", bound=_Extension)
+
+KINDS: dict[str, type[_Extension]] = {
+    cls.event_type: cls
+    for cls in (
+        ManifestSet,
+        PolicyWritten,
+        TurnStarted,
+        ModelAnswered,
+        CallRefused,
+        CallGranted,
+        CancelRequested,
+        BudgetExtended,
+        StateSet,
+    )
+}
+
+
+def read(event: Custom) -> _Extension | None:
+    """The extension that an event carries, whether it is fresh or was read from a log; None if it is none."""
+    shape = KINDS.get(event.event_type)
+    if shape is None or isinstance(event.data, shape):
+        return event.data if shape is not None and isinstance(event.data, shape) else None
+    return msgspec.convert(event.data, shape)
