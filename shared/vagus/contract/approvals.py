@@ -48,9 +48,23 @@ class ApprovalTicket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's (or the clock's) answer to a ticket; also what people's answers look like on the wire."""
+    """How a ticket ended: approver to kernel, inbox role `resolution`."""
 
     approval_id: str
     decision: ApprovalDecision
     actor: str = ""
     reason: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What somebody says of a ticket: client to approver. The answer to it is a `Reply`."""
+
+    answer_id: str = ""
+    """Its message id, and the reply's `command_id`."""
+    approval_id: str
+    decision: ApprovalDecision
+    """`timeout` is the approvers' own: it counts only when the ticket has expired."""
+    actor: str = ""
+    reason: str = ""
+    reply_to: str | None = None
+    """An inbox; None: nobody waits."""

@@ -1,0 +1,128 @@
+"""What every process does around its work: arguments, settings, logging, telemetry, connection, stop."""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Final, Protocol, TypeVar
+
+import anyio
+
+from vagus.contract.errors import SettingsError, VagusError
+from vagus.runtime import telemetry
+from vagus.runtime.bus import Bus, connect
+from vagus.runtime.lifecycle import stop_on_signals
+from vagus.runtime.provision import ensure
+from vagus.runtime.settings import ProcessSettings, read_settings, shown, usage
+
+_S_contra = TypeVar("_S_contra", bound=ProcessSettings, contravariant=True)
+_S = TypeVar("_S", bound=ProcessSettings)
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+"""Wrong arguments or settings: starting again cannot help."""
+
+_log = logging.getLogger("vagus.process")
+
+
+class Serve(Protocol[_S_contra]):
+    """The work of a process: runs until `draining` is set and what it took is finished, or until cancelled.
+
+    Calls `started` once, when it takes work. A `VagusError` ends the process with one line, anything else
+    with a traceback.
+    """
+
+    async def __call__(
+        self, bus: Bus, settings: _S_contra, draining: anyio.Event, *, started: Callable[[], None]
+    ) -> None:
+        """Serve."""
+
+
+def run(kind: str, settings_cls: type[_S], serve: Serve[_S], argv: Sequence[str] | None = None) -> int:
+    """Run a process of `kind` (such as `kernel`) to its end and return its exit code."""
+    options = _parser(kind, settings_cls).parse_args(argv)
+    try:
+        settings = read_settings(settings_cls, os.environ)
+        if options.print_settings:
+            print(shown(settings))  # noqa: T201 - what was asked for
+            return DONE
+        _log_to_stderr(settings.log_level.value)
+        telemetry.set_up(f"vagus-{kind}", os.environ, instance=settings.instance)
+    except SettingsError as error:
+        return _say(kind, error, USAGE)
+    try:
+        return anyio.run(_main, kind, settings, serve)
+    except KeyboardInterrupt:  # before the signals were ours
+        return FAILED
+    finally:
+        telemetry.shut_down()
+
+
+async def _main(kind: str, settings: _S, serve: Serve[_S]) -> int:
+    name = f"vagus-{kind}-{settings.instance}"
+    keys = None if settings.credentials is None else str(settings.credentials)
+    try:
+        async with stop_on_signals() as stop, connect(settings.server, name=name, credentials=keys) as bus:
+            await ensure(bus, settings.subjects, partitions=settings.partitions, replicas=settings.replicas)
+            stop.grace_s = settings.stop_grace_s
+            await serve(bus, settings, stop.draining, started=lambda: _log.info("%s is ready", name))
+    except ExceptionGroup as group:
+        expected, bugs = group.split(VagusError)
+        if expected is None or bugs is not None:
+            raise
+        return _say(kind, first := _first(expected), USAGE if isinstance(first, SettingsError) else FAILED)
+    if stop.cut_short:
+        _log.warning("%s stopped with work left; it will be delivered again", name)
+        return FAILED
+    _log.info("%s stopped", name)
+    return DONE
+
+
+def _parser(kind: str, settings_cls: type[ProcessSettings]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"vagus_{kind}",
+        description=f"The {kind} process of Vagus. It takes its settings from the environment.",
+        epilog=f"settings:\n{usage(settings_cls)}\n\nOpenTelemetry: the usual OTEL_* variables.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--print-settings", action="store_true", help="print the settings in force, without secrets"
+    )
+    parser.add_argument("--version", action="version", version=f"vagus {version('vagus')}")
+    return parser
+
+
+class _OneLine(logging.Formatter):
+    """`2026-01-31T12:00:00.123Z INFO vagus.process text`, whatever the text holds."""
+
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+        self.converter = time.gmtime
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return " ".join(super().formatMessage(record).splitlines())
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in ("vagus", "vagus_kernel", "vagus_policygate", "vagus_toolrunner", "vagus_approver"):
+        logging.getLogger(name).setLevel(level.upper())
+
+
+def _first(errors: ExceptionGroup[VagusError]) -> VagusError:
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
+
+
+def _say(kind: str, error: VagusError, code: int) -> int:
+    print(f"vagus_{kind}: {error.message}", file=sys.stderr)  # noqa: T201 - the one line of its end
+    return code
