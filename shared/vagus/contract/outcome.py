@@ -1,0 +1,182 @@
+"""What the log says of a tick: the same `TickOutput` that the kernel replies with."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from vagus.contract.events import (
+    ApprovalRequested,
+    ApprovalResolved,
+    Custom,
+    ErrorRaised,
+    EventKind,
+    EventRecord,
+    Kind,
+    Message,
+    PhaseEntered,
+    RunErrored,
+    RunFinished,
+    RunStarted,
+    StateEstimated,
+    TextDelta,
+    ToolCallCompleted,
+    ToolCallFailed,
+    ToolCallRequested,
+    is_extension,
+)
+from vagus.contract.json import Json
+from vagus.contract.sessions import PendingApproval, TickOutput, ToolResult
+from vagus.contract.state import LoopPhase, OperatingMode
+from vagus.contract.tools import ToolOutcome
+
+TURN_STARTED: Final = "vagus.turn_started"
+CALL_REFUSED: Final = "vagus.call_refused"
+HARD_STOP: Final = ".hard_stop"
+"""What the event_type of a guard's block ends with, such as `loop_detection.hard_stop`."""
+BUDGET_EXCEEDED: Final = "budget exceeded"
+"""What the ErrorRaised of a spent budget begins with."""
+CANCELLED: Final = "cancelled"
+"""The RunErrored of a cancelled tick."""
+
+_K = TypeVar("_K", bound=Kind)
+
+_STOPS: Final = frozenset(("completed", "error", "cancelled"))
+
+
+def tick_output(events: Sequence[EventRecord]) -> TickOutput | None:
+    """What the tick did, None while it has not ended.
+
+    `events` are those of one branch that carry the tick's command id as their correlation id, in order. The
+    tick is what stands up to its first PhaseEntered(sleep); what follows belongs to calls resumed later.
+    """
+    turn = _turn(events)
+    if turn is None:
+        return None
+    kinds = [record.kind for record in turn]
+    estimate = _last(StateEstimated, kinds)
+    if estimate is None:
+        return None
+    pending = _pending_approvals(kinds)
+    reason, error = _reason(kinds, estimate.mode, waits=bool(pending))
+    return TickOutput(
+        session_id=turn[-1].session_id,
+        branch_id=turn[-1].branch_id,
+        mode=estimate.mode,
+        state=estimate.state,
+        events_emitted=sum(not is_extension(kind) for kind in kinds),
+        last_sequence=turn[-1].sequence,
+        run_id=_run_id(kinds),
+        text=_text(kinds),
+        tool_results=_tool_results(kinds),
+        pending_approvals=pending,
+        reason=reason,
+        error=error,
+    )
+
+
+def _turn(events: Sequence[EventRecord]) -> Sequence[EventRecord] | None:
+    begun = False
+    for position, record in enumerate(events):
+        if isinstance(record.kind, PhaseEntered):
+            if record.kind.phase is LoopPhase.PERCEIVE:
+                begun = True
+            elif begun and record.kind.phase is LoopPhase.SLEEP:
+                return events[: position + 1]
+    return None
+
+
+def _last(shape: type[_K], kinds: Sequence[EventKind]) -> _K | None:
+    return next((kind for kind in reversed(kinds) if isinstance(kind, shape)), None)
+
+
+def _reason(kinds: Sequence[EventKind], mode: OperatingMode, *, waits: bool) -> tuple[str, str | None]:
+    errored = _last(RunErrored, kinds)
+    if errored is not None:
+        return (CANCELLED, None) if errored.error == CANCELLED else ("error", errored.error)
+    if _last(RunStarted, kinds) is None:
+        return _reason_unstarted(kinds, mode)
+    if waits:
+        return "awaiting_approval", None
+    if any(_is_call(kind) for kind in kinds):
+        return "tool_calls", None
+    finished = _last(RunFinished, kinds)
+    return (finished.reason if finished and finished.reason in _STOPS else "completed"), None
+
+
+def _reason_unstarted(kinds: Sequence[EventKind], mode: OperatingMode) -> tuple[str, str | None]:
+    raised = _last(ErrorRaised, kinds)
+    if raised is not None and raised.message.startswith(BUDGET_EXCEEDED):
+        return "budget_exceeded", raised.message
+    if mode is OperatingMode.SLEEP:
+        return "asleep", None
+    return ("awaiting_approval" if mode is OperatingMode.ASK_HUMAN else "completed"), None
+
+
+def _is_call(kind: EventKind) -> bool:
+    if isinstance(kind, Custom):
+        return kind.event_type == CALL_REFUSED or kind.event_type.endswith(HARD_STOP)
+    return isinstance(kind, ToolCallRequested)
+
+
+def _run_id(kinds: Iterable[EventKind]) -> str:
+    for kind in kinds:
+        if isinstance(kind, Custom) and kind.event_type == TURN_STARTED and isinstance(kind.data, dict):
+            return str(kind.data.get("run_id", ""))
+    return ""
+
+
+def _text(kinds: Sequence[EventKind]) -> str:
+    pieces: list[str] = []
+    for kind in kinds:
+        if isinstance(kind, TextDelta):
+            pieces.append(kind.delta)
+        elif isinstance(kind, Message) and kind.role == "assistant":
+            pieces.append(kind.content)
+    if pieces:
+        return "".join(pieces)
+    finished = _last(RunFinished, kinds)
+    return (finished.final_answer or "") if finished else ""
+
+
+def _pending_approvals(kinds: Iterable[EventKind]) -> tuple[PendingApproval, ...]:
+    pending: dict[str, PendingApproval] = {}
+    for kind in kinds:
+        if isinstance(kind, ApprovalRequested):
+            pending[kind.approval_id] = PendingApproval(
+                approval_id=kind.approval_id,
+                call_id=kind.call_id,
+                tool_name=kind.tool_name,
+                capability=kind.capability or "",
+            )
+        elif isinstance(kind, ApprovalResolved):
+            pending.pop(kind.approval_id, None)
+    return tuple(pending.values())
+
+
+def _tool_results(kinds: Iterable[EventKind]) -> tuple[ToolResult, ...]:
+    results: list[ToolResult] = []
+    open_calls: dict[str, list[int]] = {}
+    """Places in `results` by call id: the kernel refuses a repeated id, the original did not."""
+    for kind in kinds:
+        if isinstance(kind, ToolCallRequested):
+            open_calls.setdefault(kind.call_id, []).append(len(results))
+            results.append(ToolResult(call_id=kind.call_id, tool_name=kind.tool_name, status="pending"))
+        elif isinstance(kind, ToolCallCompleted | ToolCallFailed) and open_calls.get(kind.call_id or ""):
+            place = open_calls[kind.call_id or ""].pop(0)
+            results[place] = _ended(results[place], kind)
+    return tuple(results)
+
+
+def _ended(asked: ToolResult, end: ToolCallCompleted | ToolCallFailed) -> ToolResult:
+    if isinstance(end, ToolCallFailed):
+        return msgspec.structs.replace(asked, status="failed", error=end.error)
+    return msgspec.structs.replace(asked, status=end.status.value, outcome=_outcome(end.result))
+
+
+def _outcome(result: Json) -> ToolOutcome | None:
+    try:
+        outcome: ToolOutcome = msgspec.convert(result, ToolOutcome)
+    except msgspec.ValidationError:
+        return None
+    return outcome
