@@ -12,13 +12,13 @@ T = TypeVar("T")
 async def eventually(
     check: Callable[[], T | Awaitable[T]], *, timeout_s: float = 5.0, every_s: float = 0.01
 ) -> T:
-    """Run `check` until it gives something true and return that; at the end its last AssertionError is raised."""
+    """Run `check` until it gives something true and return that; its AssertionErrors count as not yet."""
     problem: AssertionError | None = None
     with anyio.move_on_after(timeout_s):
         while True:
             try:
                 outcome = check()
-                value: T = await outcome if inspect.isawaitable(outcome) else outcome  # type: ignore[assignment]
+                value: T = await outcome if inspect.isawaitable(outcome) else outcome
                 if value:
                     return value
             except AssertionError as error:

@@ -1,63 +1,39 @@
 """The one connection of a process to NATS.
 
-Everything that nats-py has of its own (message type, exceptions, callbacks) ends in this module. Replies to
-requests come through one wildcard subscription, so that a request costs neither a subscription nor a task.
+nats-py's types and exceptions end here and in `wire`. Replies to requests come through one wildcard
+subscription, so that a request costs neither a subscription nor a task.
 """
 
 import asyncio
 import itertools
 import logging
-import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from types import MappingProxyType
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 import anyio
 import msgspec
 import nats.errors
-from nats.aio.client import Client, Server
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as NatsSubscription
 
 from vagus.contract import limits
 from vagus.contract.errors import Busy, Conflict, OutcomeUnknown, Refused, Unavailable, VagusError
+from vagus.runtime.wire import RECONNECT_FIRST_S, Handler, Message, Wire, backoff
+
+__all__ = ["ApiError", "Bus", "Message", "Stored", "Subscription", "connect"]
 
 log = logging.getLogger("vagus.bus")
 
 CONNECT_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 2.0
-RECONNECT_FIRST_S: Final = 0.25
-RECONNECT_MOST_S: Final = 2.0
 PING_S: Final = 10
 """A connection that answers no ping for two of these is taken for dead."""
-OUTBOUND_BYTES: Final = 8 * limits.MIB
-"""Unsent bytes; a sender beyond it waits for the socket."""
 FEED_MESSAGES: Final = 4096
+"""Unread messages of one subscriber."""
 
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _LOST_RACE: Final = frozenset({10070, 10071, 10164})
 """Wrong last message id; wrong last sequence; the same on replicated streams."""
-
-
-class Message(msgspec.Struct, frozen=True):
-    """What arrived."""
-
-    subject: str
-    data: bytes
-    headers: Mapping[str, str] = _NO_HEADERS
-    reply: str = ""
-
-    @property
-    def status(self) -> int:
-        """The server's status line, such as 404; 0: an ordinary message."""
-        return int(self.headers.get("Status", 0))
-
-    @property
-    def description(self) -> str:
-        """The text of the status line."""
-        return self.headers.get("Description", "")
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -119,18 +95,20 @@ def _typed(fault: _ApiFault) -> VagusError:
     return ApiError(fault.description, fault.code, fault.err_code)
 
 
+_Settle: TypeAlias = Callable[[Message | VagusError], None]
+"""Takes a reply, or the reason why none will come."""
+
+
 class Subscription:
     """Interest in a subject; ends with `unsubscribe`."""
 
-    def __init__(self, inner: NatsSubscription) -> None:
-        self._inner = inner
+    def __init__(self, wire: Wire, number: int) -> None:
+        self._wire = wire
+        self._number = number
 
     async def unsubscribe(self) -> None:
         """End it; nothing is delivered afterwards. Idempotent."""
-        try:
-            await self._inner.unsubscribe()
-        except nats.errors.Error:
-            log.debug("the subscription to %s was gone already", self._inner.subject)
+        await self._wire.forget(self._number)
 
 
 class _Feed:
@@ -164,34 +142,36 @@ class _Feed:
 
 
 class Bus:
-    """The connection. Made by `connect`; safe to use from any task of its event loop."""
+    """The connection. Made by `connect`; to be used from any task of its event loop."""
 
-    def __init__(self, client: Client, inbox_prefix: str) -> None:
-        self._client = client
+    def __init__(self, wire: Wire, inbox_prefix: str) -> None:
+        self._wire = wire
         self._tokens = itertools.count(1)
-        self._pending: dict[str, Callable[[Message | VagusError], None]] = {}
+        self._pending: dict[str, _Settle] = {}
         self._on_reconnect: list[Callable[[], None]] = []
         self._on_disconnect: list[Callable[[], None]] = []
         self._replies = ""
+        self._subscribed = False
         self.inbox_prefix = inbox_prefix
         self.dropped = 0
-        """Core messages not sent because there was no connection."""
+        """Messages that were published while there was no connection."""
 
     # State ------------------------------------------------------------------------------------------------
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection at this moment."""
-        return self._client.is_connected
+        """Whether there is a connection at this moment, with all subscriptions standing."""
+        # nats-py says connected a moment before it has subscribed again: a request then would lose its reply
+        return self._subscribed and self._wire.is_connected
 
     @property
     def max_payload(self) -> int:
         """The longest message in bytes, headers included, that the server takes."""
-        return self._client.max_payload
+        return self._wire.max_payload
 
     def new_inbox(self) -> str:
         """A subject of our own that nobody else uses."""
-        return self._client.new_inbox()
+        return self._wire.new_inbox()
 
     def on_reconnect(self, hook: Callable[[], None]) -> None:
         """Call `hook` after every reconnect, when subscriptions stand again. It must not block."""
@@ -203,18 +183,28 @@ class Bus:
 
     # Sending ----------------------------------------------------------------------------------------------
 
-    async def publish(
+    def send(
         self, subject: str, data: bytes = b"", *, headers: Mapping[str, str] | None = None, reply: str = ""
     ) -> None:
-        """Send at most once. Without a connection the message is dropped and counted, never buffered.
+        """Send at most once, without waiting; for acks and the like, whose number is bounded elsewhere.
+
+        Without a connection the message is dropped and counted, never buffered.
 
         Raises:
             Refused: It is over the server's size limit.
+            Malformed: The subject or a header has white space that would break the protocol.
         """
-        if not self._client.is_connected:
+        if self.connected:
+            self._wire.send(subject, data, headers, reply)
+        else:
             self.dropped += 1
-            return
-        await self._send(subject, data, headers, reply)
+
+    async def publish(
+        self, subject: str, data: bytes = b"", *, headers: Mapping[str, str] | None = None, reply: str = ""
+    ) -> None:
+        """Send at most once, waiting while the socket is full. Otherwise as `send`."""
+        self.send(subject, data, headers=headers, reply=reply)
+        await self._wire.drained()
 
     async def store(
         self,
@@ -273,7 +263,8 @@ class Bus:
             timeout_s, settle, OutcomeUnknown(f"no reply from {subject} in {timeout_s:g} s")
         )
         try:
-            await self._send(subject, data, headers, self._replies + token)
+            self._wire.send(subject, data, headers, self._replies + token)
+            await self._wire.drained()
             outcome = await answered
         finally:
             timer.cancel()
@@ -314,7 +305,8 @@ class Bus:
         token = self._await_reply(subject, settle)
         timer = loop.call_later(timeout_s, settle, OutcomeUnknown(f"no end of replies from {subject}"))
         try:
-            await self._send(subject, data, headers, self._replies + token)
+            self._wire.send(subject, data, headers, self._replies + token)
+            await self._wire.drained()
             error = await finished
         finally:
             timer.cancel()
@@ -365,43 +357,22 @@ class Bus:
             with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
                 await subscription.unsubscribe()
 
-    async def subscribe_callback(self, subject: str, handler: Callable[[Message], None]) -> Subscription:
-        """Call `handler` with every message on `subject`, in order. It must not block and should not raise.
+    async def subscribe_callback(self, subject: str, handler: Handler) -> Subscription:
+        """Call `handler` with every message on `subject`, in order, also across reconnects.
 
-        When this returns, the server knows of the subscription.
+        It must not block; when it raises, that is a bug and ends the connection's block with that error.
+        When this returns, the server knows of the subscription (or will, once connected again).
         """
-
-        async def deliver(raw: Msg) -> None:
-            handler(Message(raw.subject, raw.data, raw.headers or _NO_HEADERS, raw.reply))
-
-        try:
-            inner = await self._client.subscribe(subject, cb=deliver)
-            if self._client.is_connected:
-                await self._client.flush(timeout=5)
-        except nats.errors.Error as error:
-            raise Unavailable(f"cannot subscribe to {subject}: {error}") from error
-        return Subscription(inner)
+        return Subscription(self._wire, await self._wire.listen(subject, handler))
 
     # Inside -----------------------------------------------------------------------------------------------
 
-    def _await_reply(self, subject: str, settle: Callable[[Message | VagusError], None]) -> str:
-        if not self._client.is_connected:
+    def _await_reply(self, subject: str, settle: _Settle) -> str:
+        if not self.connected:
             raise Unavailable(f"no connection to NATS: {subject} was not sent")
         token = str(next(self._tokens))
         self._pending[token] = settle
         return token
-
-    async def _send(self, subject: str, data: bytes, headers: Mapping[str, str] | None, reply: str) -> None:
-        if len(data) > self._client.max_payload - 4096:
-            size = len(data) + sum(len(k) + len(v.encode()) + 4 for k, v in (headers or {}).items()) + 12
-            if size > self._client.max_payload:
-                raise Refused(
-                    f"a message of {size} bytes to {subject} is over the limit of {self.max_payload}"
-                )
-        try:
-            await self._client.publish(subject, data, reply, dict(headers) if headers else None)
-        except nats.errors.Error as error:
-            raise Unavailable(f"cannot send to {subject}: {error}") from error
 
     def _replied(self, message: Message) -> None:
         settle = self._pending.get(message.subject[len(self._replies) :])
@@ -411,23 +382,19 @@ class Bus:
     async def _start(self) -> None:
         self._replies = self.new_inbox() + "."
         await self.subscribe_callback(self._replies + "*", self._replied)
+        self._subscribed = True
 
-    async def _disconnected(self) -> None:
+    def _disconnected(self) -> None:
+        self._subscribed = False
         for settle in tuple(self._pending.values()):
             settle(OutcomeUnknown("the connection to NATS was lost before the reply came"))
         for hook in self._on_disconnect:
             hook()
 
-    async def _reconnected(self) -> None:
+    def _reconnected(self) -> None:
+        self._subscribed = True
         for hook in self._on_reconnect:
             hook()
-
-
-def _backoff(servers: list[Server], _info: dict[str, object]) -> tuple[Server | None, float]:
-    """The server to try next and how long to wait first: 0.25 s doubling to 2 s, jittered."""
-    server = min(servers, key=lambda candidate: candidate.reconnects)
-    most = min(RECONNECT_MOST_S, RECONNECT_FIRST_S * 2 ** min(server.reconnects, 8))
-    return server, most * random.uniform(0.5, 1)  # noqa: S311 -- spreads load, keeps no secret
 
 
 @asynccontextmanager
@@ -454,68 +421,78 @@ async def connect(
     Raises:
         Unavailable: No server there within `timeout_s`.
     """
-    client = Client()
-    bus = Bus(client, inbox_prefix)
-    body = anyio.CancelScope()
-    closing = False
-    last_error = ""
-
-    async def on_error(error: Exception) -> None:
-        nonlocal last_error
-        last_error = str(error) or type(error).__name__
-        log.log(logging.WARNING if client.is_connected else logging.DEBUG, "NATS: %s", last_error)
-
-    async def on_disconnect() -> None:
-        if not closing:
-            log.warning("lost the connection to NATS; trying again")
-        await bus._disconnected()
-
-    async def on_reconnect() -> None:
-        log.info("connected to NATS again")
-        await bus._reconnected()
-
-    async def on_close() -> None:
-        if not closing:
-            body.cancel()
-
+    life = _Life()
+    wire = Wire(life.bug)
+    bus = Bus(wire, inbox_prefix)
     try:
         with anyio.fail_after(timeout_s):
-            await client.connect(
+            await wire.connect(
                 url.split(","),
                 name=name,
-                error_cb=on_error,
-                disconnected_cb=on_disconnect,
-                reconnected_cb=on_reconnect,
-                closed_cb=on_close,
+                error_cb=life.error,
+                disconnected_cb=partial(life.disconnected, bus),
+                reconnected_cb=partial(life.reconnected, bus),
+                closed_cb=life.closed,
                 connect_timeout=2,
                 reconnect_time_wait=RECONNECT_FIRST_S,  # type: ignore[arg-type]  # seconds, used as float
-                reconnect_to_server_handler=_backoff,
+                reconnect_to_server_handler=backoff,
                 max_reconnect_attempts=-1,
                 ping_interval=PING_S,
-                pending_size=OUTBOUND_BYTES,
                 user_credentials=credentials,
                 inbox_prefix=inbox_prefix,
                 skip_subject_validation=True,
             )
             await bus._start()
-    except (TimeoutError, OSError, nats.errors.Error) as error:
-        closing = True
-        await _close(client)
-        reason = last_error or str(error) or "no answer"
+    except (TimeoutError, OSError, nats.errors.Error, Unavailable) as error:
+        await life.end(wire)
+        reason = life.last_error or str(error) or "no answer"
         raise Unavailable(
             f"no NATS server at {url}: start one with `vagus up`, or name another with --server ({reason})"
         ) from error
     try:
-        with body:
+        with life.body:
             yield bus
     finally:
-        closing = True
-        await _close(client)
-    if body.cancelled_caught:
-        raise Unavailable(f"the NATS server ended the connection for good: {last_error}")
+        await life.end(wire)
+    if life.bugs:
+        raise life.bugs[0]
+    if life.body.cancelled_caught:
+        raise Unavailable(f"the NATS server ended the connection for good: {life.last_error}")
 
 
-async def _close(client: Client) -> None:
-    """Close, in bounded time even when cancelled: nats-py's close waits for the socket."""
-    with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
-        await client.close()
+class _Life:
+    """What nats-py calls back, from the first attempt to the end."""
+
+    def __init__(self) -> None:
+        self.body = anyio.CancelScope()
+        self.bugs: list[Exception] = []
+        self.last_error = ""
+        self._ending = False
+
+    def bug(self, error: Exception) -> None:
+        log.error("a message handler failed", exc_info=error)
+        self.bugs.append(error)
+        self.body.cancel()
+
+    async def error(self, error: Exception) -> None:
+        self.last_error = str(error) or type(error).__name__
+        log.debug("NATS: %s", self.last_error)
+
+    async def disconnected(self, bus: Bus) -> None:
+        if not self._ending:
+            log.warning("lost the connection to NATS (%s); trying again", self.last_error or "closed")
+        bus._disconnected()
+
+    async def reconnected(self, bus: Bus) -> None:
+        log.warning("connected to NATS again")
+        bus._reconnected()
+
+    async def closed(self) -> None:
+        if not self._ending:
+            self.body.cancel()
+
+    async def end(self, wire: Wire) -> None:
+        """Close, in bounded time even when cancelled: nats-py's close waits for the socket."""
+        self._ending = True
+        with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+            await wire.close()

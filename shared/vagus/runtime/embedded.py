@@ -157,7 +157,7 @@ class EmbeddedServer:
         )
 
     async def _ready(self, process: subprocess.Popen[bytes], program: str) -> int:
-        """The port. The server names it in a file once it takes connections, and removes the file at its end."""
+        """The port: the server names it in a file as soon as it takes connections."""
         ports = self._store / f"{program}_{process.pid}.ports"
         while not (ports.exists() and (text := ports.read_bytes())):
             if process.poll() is not None:

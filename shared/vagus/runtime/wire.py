@@ -1,0 +1,177 @@
+# pyright: reportPrivateUsage=false
+"""nats-py's client with a synchronous way in and out.
+
+As it comes, every message it delivers passes a queue and a task of its subscription, and every message it
+sends a queue and a task that flushes: a third of the time of a store, and more of a queue hop. Here a message
+goes from the parser straight to its handler, and from the sender straight to the socket; connecting,
+authentication, reconnecting and parsing stay nats-py's. No other module touches its internals; hence the
+narrow version pin of the packaging.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client, Server
+
+from vagus.contract import limits
+from vagus.contract.errors import Malformed, Refused, Unavailable
+
+RECONNECT_FIRST_S: Final = 0.25
+RECONNECT_MOST_S: Final = 2.0
+FLUSH_TIMEOUT_S: Final = 5
+ENVELOPE_BYTES: Final = 4 * limits.KIB
+"""What headers take at most, as a guess: below the server's limit by this much nothing is counted."""
+
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What arrived."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str] = NO_HEADERS
+    reply: str = ""
+
+    @property
+    def status(self) -> int:
+        """The server's status line, such as 404; 0: an ordinary message."""
+        return int(self.headers.get("Status", 0))
+
+    @property
+    def description(self) -> str:
+        """The text of the status line."""
+        return self.headers.get("Description", "")
+
+
+Handler = Callable[[Message], None]
+"""Takes one message; must not block."""
+
+
+class Wire(Client):
+    """One connection. A handler that raises is a bug: `on_bug` is told, and the message is skipped."""
+
+    def __init__(self, on_bug: Callable[[Exception], None]) -> None:
+        super().__init__()
+        self._on_bug = on_bug
+        self._handlers: dict[int, Handler] = {}
+        self._held_back: list[bytes] = []
+        self._corked = False
+
+    async def listen(self, subject: str, handler: Handler) -> int:
+        """Call `handler` for every message on `subject`, in order; returns the number to `forget` it by.
+
+        While connected, it returns when the server knows of it; else it holds from the next reconnect on.
+
+        Raises:
+            Unavailable: The connection is closed, or the server did not answer.
+        """
+        _check_subject(subject)
+        number: int = self._sid + 1  # what subscribe() takes: nothing may arrive before its handler is known
+        self._handlers[number] = handler
+        try:
+            await self.subscribe(subject)
+            if self.is_connected:
+                await self.flush(FLUSH_TIMEOUT_S)
+        except (nats.errors.Error, OSError) as error:
+            self._handlers.pop(number, None)
+            raise Unavailable(f"cannot subscribe to {subject}: {error or type(error).__name__}") from error
+        return number
+
+    async def forget(self, number: int) -> None:
+        """End a subscription. Idempotent."""
+        self._handlers.pop(number, None)
+        subscription = self._subs.get(number)
+        if subscription is not None and not self.is_closed:
+            await subscription.unsubscribe()
+
+    def send(self, subject: str, data: bytes, headers: Mapping[str, str] | None, reply: str) -> None:
+        """Hand a message to the socket. The first of a loop iteration goes at once, the others together.
+
+        Raises:
+            Refused: It is over the server's size limit, at which the server would end the connection.
+            Malformed: The subject or a header would break the protocol.
+        """
+        _check_subject(subject)
+        if headers:
+            head = _encode(headers)
+            command = b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
+                subject.encode(),
+                reply.encode(),
+                len(head),
+                len(head) + len(data),
+                head,
+                data,
+            )
+        else:
+            command = b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(data), data)
+        if len(command) > self._max_payload - ENVELOPE_BYTES:
+            self._check_size(subject, len(data) + (len(head) if headers else 0))
+        if self._corked:
+            self._held_back.append(command)
+            return
+        self._write(command)
+        self._corked = True
+        asyncio.get_running_loop().call_soon(self._uncork)
+
+    async def drained(self) -> None:
+        """Wait while the socket's buffer is full."""
+        if self._transport is not None:
+            try:
+                await self._transport.drain()  # type: ignore[no-untyped-call]
+            except OSError:
+                return  # the reader sees the end as well, and reconnects
+
+    def _uncork(self) -> None:
+        self._corked = False
+        if self._held_back:
+            together = b"".join(self._held_back)
+            self._held_back.clear()
+            self._write(together)
+
+    def _write(self, commands: bytes) -> None:
+        if (
+            self._transport is not None and self.is_connected
+        ):  # else lost, as what is in a socket's buffer then
+            self._transport.write(commands)
+
+    def _check_size(self, subject: str, size: int) -> None:
+        if size > self._max_payload:
+            raise Refused(f"a message of {size} bytes to {subject} is over the limit of {self._max_payload}")
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        handler = self._handlers.get(sid)
+        if handler is None:
+            return
+        fields = (await self._process_headers(headers)) if headers else None
+        try:
+            handler(Message(subject.decode(), data, fields or NO_HEADERS, reply.decode()))
+        except Exception as error:  # else nats-py would stop reading, and say nothing
+            self._on_bug(error)
+
+
+def _check_subject(subject: str) -> None:
+    """Refuse white space: with a subject from outside (a client's reply inbox) it would inject commands."""
+    if not subject or " " in subject or not subject.isprintable():
+        raise Malformed(f"not a subject: {subject[:80]!r}")
+
+
+def _encode(headers: Mapping[str, str]) -> bytes:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
+        raise Malformed(f"a line break in the headers {sorted(headers)}")
+    return f"NATS/1.0\r\n{lines}\r\n".encode()
+
+
+def backoff(servers: list[Server], _info: dict[str, object]) -> tuple[Server | None, float]:
+    """The server to try next and how long to wait first: 0.25 s doubling to 2 s, jittered."""
+    server = min(servers, key=lambda candidate: candidate.reconnects)
+    most = min(RECONNECT_MOST_S, RECONNECT_FIRST_S * 2 ** min(server.reconnects, 8))
+    return server, most * random.uniform(0.5, 1)  # noqa: S311 -- spreads load, keeps no secret
