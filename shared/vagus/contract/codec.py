@@ -10,13 +10,18 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
+from vagus.contract import limits
 from vagus.contract.errors import Malformed
 from vagus.contract.events import EventKind, EventRecord, KnownKind, Unknown
+from vagus.contract.json import depth
 
-_PREFIX: Final = b',"digest":"blake3:'
-_DIGEST_BYTES: Final = len(_PREFIX) + 64 + 1
+_DIGEST: Final = b',"digest":"'
 _KIND: Final = b',"kind":'
 """Cannot stand inside a JSON string, so that the first one in a line is the record's."""
+_NAME: Final = "blake3:"
+_MEMBER_BYTES: Final = len(_DIGEST) + len(_NAME) + 64 + 1
+_SHALLOW_BYTES: Final = 640
+"""Most lines are shorter, and can nest 320 levels at most: every reader takes that, so nobody looks."""
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -51,10 +56,13 @@ def encode_kind(kind: EventKind) -> bytes:
 
 def decode_kind(data: bytes) -> EventKind:
     """Read a kind: any JSON that is not a known one becomes `Unknown`. Raises `Malformed` on other text."""
+    if len(data) > _SHALLOW_BYTES:
+        _check_depth(data)
     try:
         return _KINDS.decode(data)
     except _UNREADABLE:
         try:
+            data.decode()  # the decoder passes over what it does not read
             return Unknown(bytes(msgspec.json.decode(data, type=msgspec.Raw)))
         except _UNREADABLE as error:
             raise Malformed(f"not an event kind: {error}") from error
@@ -146,21 +154,29 @@ def commit_headers(sealed: Sealed, traceparent: str | None = None) -> dict[str, 
 
 def _encode(value: object) -> bytes:
     try:
-        return _ENCODER.encode(value)
+        text = _ENCODER.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise Malformed(f"cannot be written as JSON: {error}") from error
+    if len(text) > _SHALLOW_BYTES:
+        _check_depth(text)
+    return text
+
+
+def _check_depth(text: bytes) -> None:
+    if text.count(b"[") + text.count(b"{") > limits.JSON_DEPTH and depth(text) > limits.JSON_DEPTH:
+        raise Malformed(f"nested deeper than {limits.JSON_DEPTH} levels")
 
 
 def _digest(previous: str, bare: bytes) -> str:
-    return "blake3:" + blake3(b"%b\n%b" % (previous.encode(), bare)).hexdigest()
+    return _NAME + blake3(b"%b\n%b" % (previous.encode(), bare)).hexdigest()
 
 
 def _split(line: bytes) -> tuple[bytes, str | None]:
+    """The line without its digest, and the digest: None if there is none directly before the kind."""
     end = line.find(_KIND)
-    start = end - _DIGEST_BYTES
-    if start > 0 and line.startswith(_PREFIX, start) and line[end - 1] == ord('"'):
-        text = line[end - 1 - 71 : end - 1].decode("ascii", "replace")
-        return line[:start] + line[end:], text
+    start = end - _MEMBER_BYTES
+    if start > 0 and line.startswith(_DIGEST, start) and line.startswith(b'"', end - 1):
+        return line[:start] + line[end:], line[start + len(_DIGEST) : end - 1].decode("ascii", "replace")
     return line, None
 
 

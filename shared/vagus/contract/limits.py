@@ -17,6 +17,9 @@ FILE_READ_BYTES: Final = 512 * KIB
 """A longer file is refused by fs.read; the report must fit one message."""
 REPORT_BYTES: Final = 768 * KIB
 """A tool's output whose report would be longer becomes a failure that says so."""
+JSON_DEPTH: Final = 128
+"""Nesting of one event, as in the original. What is deeper is refused before it is written: a reader runs out
+of stack at about 900, and the log must never hold what cannot be read back."""
 
 QUEUED_TICKS: Final = 64
 """Ticks that wait on one branch; the next is refused as Busy."""
