@@ -44,7 +44,7 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A durable pull consumer as we want it; explicit acks, unlimited deliveries (we count them ourselves)."""
+    """A durable pull consumer as we want it; explicit acks, unlimited deliveries (we count them)."""
 
     stream: str
     name: str
@@ -86,7 +86,7 @@ def queues(
             subjects=(subjects.all_inbox(), subjects.schedule()),
             transform=(subjects.all_inbox(), subjects.inbox_transform(partitions)),
             max_msgs=inbox_max_msgs,
-            allow_schedules=True,
+            # no allow_schedules: it needs discard=old, and a full inbox must refuse, not forget
         ),
         StreamSpec(
             name=subjects.named("GATE"), subjects=(subjects.gate(),), rederivable=True, max_msgs=1_000_000

@@ -1,0 +1,197 @@
+"""Makes the streams, consumers and buckets of the contract exist on the server.
+
+Creating what exists as wanted changes nothing. What exists otherwise is refused, never changed: somebody may
+rely on it, and a smaller limit would throw messages away.
+"""
+
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+import msgspec
+
+from vagus.contract import limits, streams
+from vagus.contract.errors import SettingsError
+from vagus.contract.streams import BucketSpec, ConsumerSpec, Retention, StreamSpec
+from vagus.contract.subjects import Subjects
+from vagus.runtime.bus import ApiError, Bus
+
+TIMEOUT_S: Final = 20.0
+"""Of one request: the server writes to its disk, and a whole fleet may be starting."""
+
+_STREAM_DIFFERS: Final = 10058
+_CONSUMER_DIFFERS: Final = 10148
+
+Config: TypeAlias = dict[str, object]
+"""A stream's or consumer's settings as the server names them; durations in nanoseconds."""
+
+
+async def ensure(
+    bus: Bus, subjects: Subjects, *, partitions: int = limits.INBOX_PARTITIONS, replicas: int = 1
+) -> None:
+    """Make everything that the processes share exist. Idempotent; several processes may call it at once.
+
+    Raises:
+        SettingsError: Something exists that is not as wanted; the text names field, value and wanted value.
+        Unavailable: No connection, or the server has no JetStream.
+    """
+    for stream in streams.queues(subjects, partitions):
+        await ensure_stream(bus, stream, replicas)
+    for bucket in streams.buckets(subjects):
+        await ensure_bucket(bus, bucket, replicas)
+    await _create_stream(bus, blobs_config(subjects.named(streams.BLOBS), replicas))
+    await ensure_consumer(bus, streams.gate_consumer(subjects))
+    await ensure_consumer(bus, streams.approval_consumer(subjects))
+    await ensure_consumer(bus, streams.answer_consumer(subjects))
+    inbox = streams.inbox_consumers(subjects, partitions)
+    existing = await _existing_consumers(bus, subjects.named("INBOX"))  # one request instead of 64, each 3 ms
+    for consumer in inbox:
+        if consumer.name in existing:
+            _check(_name_of(consumer), existing[consumer.name], consumer_config(consumer))
+        else:
+            await ensure_consumer(bus, consumer)
+
+
+async def ensure_stream(bus: Bus, spec: StreamSpec, replicas: int = 1) -> None:
+    """Make one stream exist; raises as `ensure`."""
+    await _create_stream(bus, stream_config(spec, replicas))
+
+
+async def ensure_bucket(bus: Bus, spec: BucketSpec, replicas: int = 1) -> None:
+    """Make one key-value bucket exist; raises as `ensure`."""
+    await _create_stream(bus, bucket_config(spec, replicas))
+
+
+async def ensure_consumer(bus: Bus, spec: ConsumerSpec) -> None:
+    """Make one durable consumer exist; raises as `ensure`, and `ApiError` when its stream does not exist."""
+    wanted = consumer_config(spec)
+    address = f"{spec.stream}.{spec.name}"
+    # One filter stands in the subject as well, where permissions can see it.
+    target = f"{address}.{spec.filters[0]}" if len(spec.filters) == 1 else address
+    request = {"stream_name": spec.stream, "config": wanted, "action": "create"}
+    try:
+        await bus.api(f"CONSUMER.CREATE.{target}", request, timeout_s=TIMEOUT_S)
+    except ApiError as error:
+        if error.err_code == _CONSUMER_DIFFERS:
+            existing = await bus.api(f"CONSUMER.INFO.{address}", timeout_s=TIMEOUT_S)
+            _check(_name_of(spec), existing["config"], wanted)
+        raise
+
+
+async def _create_stream(bus: Bus, wanted: Config) -> None:
+    name = wanted["name"]
+    try:
+        await bus.api(f"STREAM.CREATE.{name}", wanted, timeout_s=TIMEOUT_S)
+    except ApiError as error:
+        if error.err_code == _STREAM_DIFFERS:
+            existing = await bus.api(f"STREAM.INFO.{name}", timeout_s=TIMEOUT_S)
+            _check(f"stream {name}", existing["config"], wanted)
+        raise
+
+
+async def _existing_consumers(bus: Bus, stream: str) -> dict[str, object]:
+    """The configuration of every consumer of a stream, by name."""
+    found: dict[str, object] = {}
+    while True:
+        answer = await bus.api(f"CONSUMER.LIST.{stream}", {"offset": len(found)}, timeout_s=TIMEOUT_S)
+        page = msgspec.convert(answer, _ConsumerPage)
+        found |= {consumer.name: consumer.config for consumer in page.consumers}
+        if not page.consumers or len(found) >= page.total:
+            return found
+
+
+class _ConsumerInfo(msgspec.Struct):
+    name: str
+    config: Config
+
+
+class _ConsumerPage(msgspec.Struct):
+    total: int
+    consumers: list[_ConsumerInfo] = []
+
+
+def stream_config(spec: StreamSpec, replicas: int = 1) -> Config:
+    """The server's form of a stream."""
+    config = _stored(spec.name, spec.subjects, replicas) | {
+        "retention": str(spec.retention),
+        "max_age": _ns(spec.max_age_s),
+        "max_bytes": spec.max_bytes,
+        "max_msgs": spec.max_msgs,
+        "discard": "new" if spec.refuse_when_full else "old",
+        "duplicate_window": _ns(spec.duplicate_window_s),
+        "deny_delete": spec.deny_delete,
+        "deny_purge": spec.deny_purge,
+        "allow_direct": spec.allow_direct,
+    }
+    if spec.allow_atomic:
+        config["allow_atomic"] = True
+    if spec.allow_schedules:
+        config["allow_msg_schedules"] = True
+    if spec.republish is not None:
+        config["republish"] = {"src": spec.republish[0], "dest": spec.republish[1]}
+    if spec.transform is not None:
+        config["subject_transform"] = {"src": spec.transform[0], "dest": spec.transform[1]}
+    if spec.rederivable and replicas == 1:  # with replicas the server refuses it, and memory bears the delay
+        config["persist_mode"] = "async"
+    return config
+
+
+def bucket_config(spec: BucketSpec, replicas: int = 1) -> Config:
+    """The stream that is a key-value bucket by NATS's convention (ADR-8)."""
+    window_s = min(spec.ttl_s, limits.DUPLICATE_WINDOW_S) if spec.ttl_s else limits.DUPLICATE_WINDOW_S
+    return _stored(f"KV_{spec.name}", (f"$KV.{spec.name}.>",), replicas) | {
+        "retention": str(Retention.LIMITS),
+        "max_age": _ns(spec.ttl_s),
+        "max_msgs_per_subject": spec.history,
+        "discard": "new",
+        "duplicate_window": _ns(window_s),
+        "deny_delete": True,
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+    }
+
+
+def blobs_config(bucket: str, replicas: int = 1) -> Config:
+    """The stream that is an object store by NATS's convention (ADR-20)."""
+    return _stored(f"OBJ_{bucket}", (f"$O.{bucket}.C.>", f"$O.{bucket}.M.>"), replicas) | {
+        "retention": str(Retention.LIMITS),
+        "discard": "new",
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+    }
+
+
+def consumer_config(spec: ConsumerSpec) -> Config:
+    """The server's form of a durable pull consumer."""
+    one = len(spec.filters) == 1
+    return {
+        "name": spec.name,
+        "durable_name": spec.name,
+        "ack_policy": "explicit",
+        "ack_wait": _ns(spec.ack_wait_s),
+        "max_deliver": -1,
+        "max_ack_pending": spec.max_ack_pending,
+        **({"filter_subject": spec.filters[0]} if one else {"filter_subjects": list(spec.filters)}),
+    }
+
+
+def _stored(name: str, subjects: tuple[str, ...], replicas: int) -> Config:
+    return {"name": name, "subjects": list(subjects), "storage": "file", "num_replicas": replicas}
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1_000_000_000)
+
+
+def _name_of(spec: ConsumerSpec) -> str:
+    return f"consumer {spec.name} of {spec.stream}"
+
+
+def _check(what: str, existing: object, wanted: Config) -> None:
+    """Raise the error that names the first field of `existing` that is not as wanted."""
+    has = existing if isinstance(existing, Mapping) else {}
+    for field, value in wanted.items():
+        if has.get(field) != value:
+            raise SettingsError(
+                f"{what} exists with {field}={has.get(field)!r}, wanted is {value!r}:"
+                " use the settings it was made with, or remove it"
+            )
