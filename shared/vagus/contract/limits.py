@@ -17,6 +17,10 @@ FILE_READ_BYTES: Final = 512 * KIB
 """A longer file is refused by fs.read; the report must fit one message."""
 REPORT_BYTES: Final = 768 * KIB
 """A tool's output whose report would be longer becomes a failure that says so."""
+OUTPUT_BYTES: Final = 8 * MIB
+"""A tool's output whose JSON is longer becomes a failure; what is over BLOB_BYTES is stored as a blob."""
+PROGRESS_BYTES: Final = 64 * KIB
+"""Of one piece of a tool's progress; a longer one is refused where it is made."""
 JSON_DEPTH: Final = 128
 """Nesting of one event, as in the original. What is deeper is refused before it is written: a reader runs out
 of stack at about 900, and the log must never hold what cannot be read back."""
@@ -45,6 +49,8 @@ HEARTBEAT_S: Final = 3.0
 """How often a running tool is reported as started again."""
 DEADLINE_GRACE_S: Final = 5.0
 """How much longer than the deadline the kernel waits for a report."""
+GRANT_SLACK_S: Final = 60.0
+"""A grant outlives its tool's timeout by this: the request may wait on the queue, and clocks differ."""
 APPROVAL_TIMEOUT_S: Final = 3600.0
 """A ticket nobody answers times out (RULINGS W27)."""
 REQUEST_TIMEOUT_S: Final = 5.0

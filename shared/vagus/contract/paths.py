@@ -1,11 +1,12 @@
-"""Paths in a session's workspace, read in one way by the gate that checks them and the runner that opens them."""
+"""Paths in a session's workspace, read alike by the gate that checks them and the runner that opens them."""
 
 
 def workspace_parts(path: str) -> tuple[str, ...] | None:
     """The names from the workspace's root down to what `path` means; empty for the root itself.
 
-    POSIX, decided by the text alone: a leading slash means the workspace's root, empty names and `.` say nothing,
-    `..` takes back the name before it. None if it leads out of the workspace, or is no path (NUL, lone surrogate).
+    POSIX, and decided by the text alone: a leading slash means the workspace's root, empty names and `.` say
+    nothing, `..` takes back the name before it. None if it leads out of the workspace or is no path at all
+    (NUL, lone surrogate).
     """
     parts: list[str] = []
     for name in path.split("/"):
