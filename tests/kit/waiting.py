@@ -2,23 +2,27 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import anyio
 
 T = TypeVar("T")
 
 
+@overload
 async def eventually(
-    check: Callable[[], T | Awaitable[T]], *, timeout_s: float = 5.0, every_s: float = 0.01
-) -> T:
+    check: Callable[[], Awaitable[T]], *, timeout_s: float = ..., every_s: float = ...
+) -> T: ...
+@overload
+async def eventually(check: Callable[[], T], *, timeout_s: float = ..., every_s: float = ...) -> T: ...
+async def eventually(check: Callable[[], object], *, timeout_s: float = 5.0, every_s: float = 0.01) -> object:
     """Run `check` until it gives something true and return that; its AssertionErrors count as not yet."""
     problem: AssertionError | None = None
     with anyio.move_on_after(timeout_s):
         while True:
             try:
                 outcome = check()
-                value: T = await outcome if inspect.isawaitable(outcome) else outcome
+                value = await outcome if inspect.isawaitable(outcome) else outcome
                 if value:
                     return value
             except AssertionError as error:

@@ -110,6 +110,10 @@ class Subscription:
         """End it; nothing is delivered afterwards. Idempotent."""
         await self._wire.forget(self._number)
 
+    async def drain(self) -> None:
+        """End it; what the server has sent already is still delivered before this returns. Idempotent."""
+        await self._wire.forget(self._number, drain=True)
+
 
 class _Feed:
     """A bounded mailbox between the connection and one reader."""
@@ -173,13 +177,18 @@ class Bus:
         """A subject of our own that nobody else uses."""
         return self._wire.new_inbox()
 
-    def on_reconnect(self, hook: Callable[[], None]) -> None:
-        """Call `hook` after every reconnect, when subscriptions stand again. It must not block."""
-        self._on_reconnect.append(hook)
+    def on_reconnect(self, hook: Callable[[], None]) -> Callable[[], None]:
+        """Call `hook` after every reconnect, when subscriptions stand again; returns what ends that.
 
-    def on_disconnect(self, hook: Callable[[], None]) -> None:
-        """Call `hook` whenever the connection is lost. It must not block."""
+        It must not block.
+        """
+        self._on_reconnect.append(hook)
+        return partial(_remove, self._on_reconnect, hook)
+
+    def on_disconnect(self, hook: Callable[[], None]) -> Callable[[], None]:
+        """Call `hook` whenever the connection is lost; returns what ends that. It must not block."""
         self._on_disconnect.append(hook)
+        return partial(_remove, self._on_disconnect, hook)
 
     # Sending ----------------------------------------------------------------------------------------------
 
@@ -388,13 +397,18 @@ class Bus:
         self._subscribed = False
         for settle in tuple(self._pending.values()):
             settle(OutcomeUnknown("the connection to NATS was lost before the reply came"))
-        for hook in self._on_disconnect:
+        for hook in tuple(self._on_disconnect):
             hook()
 
     def _reconnected(self) -> None:
         self._subscribed = True
-        for hook in self._on_reconnect:
+        for hook in tuple(self._on_reconnect):
             hook()
+
+
+def _remove(hooks: list[Callable[[], None]], hook: Callable[[], None]) -> None:
+    if hook in hooks:
+        hooks.remove(hook)
 
 
 @asynccontextmanager

@@ -83,12 +83,20 @@ class Wire(Client):
             raise Unavailable(f"cannot subscribe to {subject}: {error or type(error).__name__}") from error
         return number
 
-    async def forget(self, number: int) -> None:
-        """End a subscription. Idempotent."""
-        self._handlers.pop(number, None)
+    async def forget(self, number: int, *, drain: bool = False) -> None:
+        """End a subscription, with `drain` after what the server has sent for it. Idempotent."""
+        if not drain:
+            self._handlers.pop(number, None)
         subscription = self._subs.get(number)
-        if subscription is not None and not self.is_closed:
-            await subscription.unsubscribe()
+        try:
+            if subscription is not None and not self.is_closed:
+                await subscription.unsubscribe()
+                if drain and self.is_connected:
+                    await self.flush(FLUSH_TIMEOUT_S)
+        except (nats.errors.Error, OSError):
+            return  # the connection went away, and the subscription with it
+        finally:
+            self._handlers.pop(number, None)
 
     def send(self, subject: str, data: bytes, headers: Mapping[str, str] | None, reply: str) -> None:
         """Hand a message to the socket. The first of a loop iteration goes at once, the others together.

@@ -1,0 +1,318 @@
+"""Work queues: pulling, acknowledging, keeping alive, giving up.
+
+A pull that is used up or expired ends without a word, and a lost one is silent too. So a `Pull` asks for
+more before it runs dry, listens for the server's heartbeats, and starts over after a reconnect or when its
+consumer was made again. It costs no task: arrivals, acks and a timer drive it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+
+from vagus.contract import limits
+from vagus.contract.errors import Busy, OutcomeUnknown, Refused, Unavailable
+from vagus.contract.subjects import Subjects
+from vagus.runtime.bus import Bus, Message, Subscription
+
+log = logging.getLogger("vagus.queue")
+
+EXPIRES_S: Final = 30.0
+"""How long the server keeps one pull request open."""
+HEARTBEAT_S: Final = 10.0
+"""How often the server tells an idle request that it stands; after two and a half it is taken for lost."""
+RETRY_S: Final = 0.5
+"""After a refusal, such as when the consumer is gone."""
+CLOSE_TIMEOUT_S: Final = 2.0
+REASON_CHARS: Final = 1000
+_DEAD_LETTER_HEADERS: Final = 16 * limits.KIB
+_NEXT: Final = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}'
+
+
+class Delivery:
+    """A message of a work queue that is ours until it is settled: by `ack`, `nak` or `term`, once.
+
+    Settling is sent at most once and not confirmed: when it is lost, the message comes again.
+    """
+
+    __slots__ = (
+        "_ack_subject",
+        "_bus",
+        "_on_settled",
+        "consumer",
+        "data",
+        "deliveries",
+        "headers",
+        "pending",
+        "published_at",
+        "settled",
+        "stream",
+        "stream_sequence",
+        "subject",
+    )
+
+    def __init__(self, bus: Bus, message: Message, on_settled: Callable[[], None]) -> None:
+        # $JS.ACK.[domain.account.]stream.consumer.deliveries.stream_seq.consumer_seq.time_ns.pending[.token]
+        tokens = message.reply.split(".")
+        at = 2 if len(tokens) < 11 else 4
+        self._bus = bus
+        self._ack_subject = message.reply
+        self._on_settled = on_settled
+        self.subject = message.subject
+        self.data = message.data
+        self.headers = message.headers
+        self.stream = tokens[at]
+        self.consumer = tokens[at + 1]
+        self.deliveries = int(tokens[at + 2])
+        """How often it was delivered, this time included."""
+        self.stream_sequence = int(tokens[at + 3])
+        self.published_at = int(tokens[at + 5]) / 1e9
+        """When the server stored it, seconds since the epoch, UTC."""
+        self.pending = int(tokens[at + 6])
+        """Messages that waited behind it for this consumer."""
+        self.settled = False
+
+    async def ack(self) -> None:
+        """It is done; never deliver it again."""
+        self._settle(b"+ACK")
+
+    async def nak(self, delay_s: float = 0) -> None:
+        """It could not be done now; deliver it again, to anybody, after `delay_s` seconds."""
+        self._settle(b'-NAK {"delay":%d}' % round(delay_s * 1e9) if delay_s > 0 else b"-NAK")
+
+    async def term(self) -> None:
+        """It can never be done; never deliver it again."""
+        self._settle(b"+TERM")
+
+    async def in_progress(self) -> None:
+        """It is being done; the time until it would be delivered again starts anew."""
+        self.tell_progress()
+
+    def tell_progress(self) -> None:
+        """As `in_progress`, for those that cannot await."""
+        if not self.settled:
+            self._bus.send(self._ack_subject, b"+WPI")
+
+    def _settle(self, how: bytes) -> None:
+        if not self.settled:
+            self.settled = True
+            self._bus.send(self._ack_subject, how)
+            self._on_settled()
+
+
+class Pull:
+    """Keeps messages of one durable consumer coming while the block lasts.
+
+    At most `capacity` deliveries are unsettled at a time; settling one makes room for the next (after a
+    reconnect there may be twice as many for a while). At the block's end what is on its way goes back to the
+    queue at once; what was delivered is still the owner's to settle.
+
+    Args:
+        bus: The connection.
+        stream: The consumer's stream.
+        consumer: The durable pull consumer; it may be absent for a while, or be made again.
+        capacity: How many unsettled deliveries the owner wants at most.
+        deliver: Takes each delivery, synchronously; must not block.
+    """
+
+    def __init__(
+        self, bus: Bus, *, stream: str, consumer: str, capacity: int, deliver: Callable[[Delivery], None]
+    ) -> None:
+        self._bus = bus
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._name = f"{stream}/{consumer}"
+        self._capacity = capacity
+        self._refill = (capacity + 1) // 2
+        self._deliver = deliver
+        self._inbox = bus.new_inbox()
+        self._round = 0
+        self._held = 0
+        self._asked = 0
+        self._heard = 0.0
+        self._not_before = 0.0
+        self._in_trouble = False
+        self._open = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._subscription: Subscription | None = None
+        self._forget_hook: Callable[[], None] = _nothing
+
+    @property
+    def held(self) -> int:
+        """Unsettled deliveries."""
+        return self._held
+
+    async def __aenter__(self) -> Self:
+        self._open = True
+        self._subscription = await self._bus.subscribe_callback(f"{self._inbox}.*", self._arrived)
+        self._forget_hook = self._bus.on_reconnect(self._start_over)
+        self._watch()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+        self._forget_hook()
+        for timer in (self._timer, self._retry):
+            if timer is not None:
+                timer.cancel()
+        if self._subscription is not None:
+            with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+                await self._subscription.drain()
+
+    def _ask(self) -> None:
+        """Ask for what there is room for, if it is worth a request."""
+        room = self._capacity - self._held - self._asked
+        if room <= 0 or (self._asked and room < self._refill) or not self._open or not self._bus.connected:
+            return
+        now = asyncio.get_running_loop().time()
+        if now < self._not_before:
+            return
+        if not self._asked:
+            self._heard = now
+        self._asked += room
+        body = _NEXT % (room, round(EXPIRES_S * 1e9), round(HEARTBEAT_S * 1e9))
+        self._bus.send(self._next, body, reply=f"{self._inbox}.{self._round}")
+
+    def _arrived(self, message: Message) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        if not message.reply.startswith("$JS.ACK."):
+            self._told(message)
+            return
+        self._in_trouble = False
+        self._asked = max(0, self._asked - 1)
+        self._held += 1
+        delivery = Delivery(self._bus, message, self._released)
+        if self._open:
+            self._deliver(delivery)
+            self._ask()
+        else:
+            delivery._settle(b"-NAK")
+
+    def _released(self) -> None:
+        self._held -= 1
+        self._ask()
+
+    def _told(self, message: Message) -> None:
+        """The server says something about a request."""
+        if message.status == 100 or not message.subject.endswith(f".{self._round}"):
+            return  # it stands, or it is one from before the reconnect
+        unfilled = message.headers.get("Nats-Pending-Messages")
+        if message.status == 408 or unfilled is not None:  # it expired, or was cut short, with so many to go
+            self._asked = max(0, self._asked - int(unfilled)) if unfilled is not None else 0
+            self._ask()
+            return
+        self._asked = 0
+        if not self._in_trouble:
+            self._in_trouble = True
+            log.warning(
+                "cannot pull from %s (%d %s); trying on", self._name, message.status, message.description
+            )
+        self._not_before = self._heard + RETRY_S
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._ask)
+
+    def _start_over(self) -> None:
+        """The server may have forgotten our requests; what it still answers to the old ones is welcome."""
+        self._round += 1
+        self._asked = 0
+        self._not_before = 0
+        self._ask()
+
+    def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(HEARTBEAT_S, self._watch)
+        if self._asked and loop.time() - self._heard > 2.5 * HEARTBEAT_S:
+            log.warning("heard nothing of the pull from %s; asking again", self._name)
+            self._start_over()
+        else:
+            self._ask()
+
+
+class KeepAlive:
+    """Tells the server every `limits.PROGRESS_S` that the deliveries held are being worked on."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._held: dict[Delivery, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._forget_hook: Callable[[], None] = _nothing
+
+    def hold(self, delivery: Delivery) -> None:
+        """Keep it ours until it is settled or dropped. Idempotent."""
+        self._held[delivery] = None
+
+    def drop(self, delivery: Delivery) -> None:
+        """Say nothing about it any more. Idempotent."""
+        self._held.pop(delivery, None)
+
+    async def __aenter__(self) -> Self:
+        self._forget_hook = self._bus.on_reconnect(self._tell)
+        self._tick()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._forget_hook()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(limits.PROGRESS_S, self._tick)
+        self._tell()
+
+    def _tell(self) -> None:
+        for delivery in tuple(self._held):
+            if delivery.settled:
+                del self._held[delivery]
+            else:
+                delivery.tell_progress()
+
+
+async def dead_letter(bus: Bus, subjects: Subjects, where: str, delivery: Delivery, reason: str) -> None:
+    """Put a message that cannot be handled where people find it, and end it; when that fails, it comes again.
+
+    Args:
+        bus: The connection.
+        subjects: The names.
+        where: Subject tokens under the dead letters: the process kind and, if known, the session.
+        delivery: The message; its data is kept (`Vagus-Size` is there when it had to be cut), its headers
+            too, those with a meaning to the server as `Vagus-Original-...`.
+        reason: One line for a person.
+    """
+    room = bus.max_payload - _DEAD_LETTER_HEADERS
+    headers = {
+        f"Vagus-Original-{name}" if name.startswith("Nats-") else name: value
+        for name, value in delivery.headers.items()
+    }
+    headers["Vagus-Reason"] = " ".join(reason.split())[:REASON_CHARS]
+    headers["Vagus-Subject"] = delivery.subject
+    headers["Vagus-Deliveries"] = str(delivery.deliveries)
+    headers["Vagus-Sequence"] = f"{delivery.stream}.{delivery.stream_sequence}"
+    if len(delivery.data) > room:
+        headers["Vagus-Size"] = str(len(delivery.data))
+    try:
+        await bus.store(
+            subjects.dead(where),
+            delivery.data[:room],
+            msg_id=f"{delivery.stream}.{delivery.stream_sequence}",
+            headers=headers,
+        )
+    except (Busy, OutcomeUnknown, Refused, Unavailable) as error:
+        log.error("no dead letter for %s of %s: %s", headers["Vagus-Sequence"], delivery.subject, error)
+        await delivery.nak(limits.ACK_WAIT_S)
+    else:
+        log.warning(
+            "dead letter: %s (%s): %s", delivery.subject, headers["Vagus-Sequence"], headers["Vagus-Reason"]
+        )
+        await delivery.term()
+
+
+def _nothing() -> None:
+    """No hook yet."""
