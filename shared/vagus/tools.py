@@ -7,6 +7,8 @@
 The function may return any JSON value, and what else msgspec writes as JSON: structs, dataclasses, dates.
 It raises `ToolFailure` when it did not succeed and `HarnessError` when it could not even begin; any other
 exception is a failure with exit status 1. Nothing here needs a server: called, a tool is its function.
+
+(The module is not named `tool`: importing it would put it in the place of the decorator in `vagus`.)
 """
 
 import asyncio
