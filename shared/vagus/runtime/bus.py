@@ -1,7 +1,7 @@
 """The one connection of a process to NATS.
 
 nats-py's types and exceptions end here and in `wire`. Replies to requests come through one wildcard
-subscription, so that a request costs neither a subscription nor a task.
+subscription, so that a request costs neither a subscription nor a task, and one timer ends all that are late.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 import anyio
 import msgspec
@@ -31,9 +31,13 @@ PING_S: Final = 10
 """A connection that answers no ping for two of these is taken for dead."""
 FEED_MESSAGES: Final = 4096
 """Unread messages of one subscriber."""
+LATE_CHECK_S: Final = 0.05
+"""How often requests are looked through for those whose time is up."""
 
 _LOST_RACE: Final = frozenset({10070, 10071, 10164})
 """Wrong last message id; wrong last sequence; the same on replicated streams."""
+
+Hook = Callable[[], None]
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -61,7 +65,7 @@ class ApiError(Refused):
         self.description = description
 
 
-class _ApiFault(msgspec.Struct):
+class _Fault(msgspec.Struct):
     code: int = 0
     err_code: int = 0
     description: str = ""
@@ -71,11 +75,11 @@ class _PubAck(msgspec.Struct):
     stream: str = ""
     seq: int = 0
     duplicate: bool = False
-    error: _ApiFault | None = None
+    error: _Fault | None = None
 
 
 class _ApiReply(msgspec.Struct):
-    error: _ApiFault | None = None
+    error: _Fault | None = None
 
 
 _PUB_ACK: Final = msgspec.json.Decoder(_PubAck)
@@ -83,24 +87,8 @@ _API_REPLY: Final = msgspec.json.Decoder(_ApiReply)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, object])
 
 
-def _typed(fault: _ApiFault) -> VagusError:
-    """The error of ours that a refusal by JetStream is."""
-    text = f"{fault.description} ({fault.err_code})"
-    if fault.err_code in _LOST_RACE:
-        return Conflict(f"another writer was first: {text}")
-    if fault.code == 429 or "maximum" in fault.description or "insufficient" in fault.description:
-        return Busy(f"the queue is full: {text}")
-    if fault.code == 503 or fault.err_code == 10077:
-        return Unavailable(f"JetStream cannot store now: {text}")
-    return ApiError(fault.description, fault.code, fault.err_code)
-
-
-_Settle: TypeAlias = Callable[[Message | VagusError], None]
-"""Takes a reply, or the reason why none will come."""
-
-
 class Subscription:
-    """Interest in a subject; ends with `unsubscribe`."""
+    """Interest in a subject, across reconnects; ends with `unsubscribe` or `drain`."""
 
     def __init__(self, wire: Wire, number: int) -> None:
         self._wire = wire
@@ -115,46 +103,17 @@ class Subscription:
         await self._wire.forget(self._number, drain=True)
 
 
-class _Feed:
-    """A bounded mailbox between the connection and one reader."""
-
-    def __init__(self, subject: str, limit: int) -> None:
-        self._subject = subject
-        self._limit = limit
-        self._waiting: deque[Message] = deque()
-        self._dropped = 0
-        self._arrived = asyncio.Event()
-
-    def put(self, message: Message) -> None:
-        if len(self._waiting) >= self._limit:
-            self._dropped += 1
-        else:
-            self._waiting.append(message)
-        self._arrived.set()
-
-    def __aiter__(self) -> "_Feed":
-        return self
-
-    async def __anext__(self) -> Message:
-        while not self._waiting:
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                raise Unavailable(f"{dropped} messages of {self._subject} were lost: the reader is too slow")
-            self._arrived.clear()
-            await self._arrived.wait()
-        return self._waiting.popleft()
-
-
 class Bus:
     """The connection. Made by `connect`; to be used from any task of its event loop."""
 
     def __init__(self, wire: Wire, inbox_prefix: str) -> None:
         self._wire = wire
+        self._calls: dict[str, _Call] = {}
         self._tokens = itertools.count(1)
-        self._pending: dict[str, _Settle] = {}
-        self._on_reconnect: list[Callable[[], None]] = []
-        self._on_disconnect: list[Callable[[], None]] = []
-        self._replies = ""
+        self._late_check: asyncio.TimerHandle | None = None
+        self._on_reconnect: list[Hook] = []
+        self._on_disconnect: list[Hook] = []
+        self._replies = wire.new_inbox() + "."
         self._subscribed = False
         self.inbox_prefix = inbox_prefix
         self.dropped = 0
@@ -177,7 +136,7 @@ class Bus:
         """A subject of our own that nobody else uses."""
         return self._wire.new_inbox()
 
-    def on_reconnect(self, hook: Callable[[], None]) -> Callable[[], None]:
+    def on_reconnect(self, hook: Hook) -> Hook:
         """Call `hook` after every reconnect, when subscriptions stand again; returns what ends that.
 
         It must not block.
@@ -185,7 +144,7 @@ class Bus:
         self._on_reconnect.append(hook)
         return partial(_remove, self._on_reconnect, hook)
 
-    def on_disconnect(self, hook: Callable[[], None]) -> Callable[[], None]:
+    def on_disconnect(self, hook: Hook) -> Hook:
         """Call `hook` whenever the connection is lost; returns what ends that. It must not block."""
         self._on_disconnect.append(hook)
         return partial(_remove, self._on_disconnect, hook)
@@ -211,9 +170,10 @@ class Bus:
     async def publish(
         self, subject: str, data: bytes = b"", *, headers: Mapping[str, str] | None = None, reply: str = ""
     ) -> None:
-        """Send at most once, waiting while the socket is full. Otherwise as `send`."""
+        """Send at most once, waiting (in bounds) while the socket is full. Otherwise as `send`."""
         self.send(subject, data, headers=headers, reply=reply)
-        await self._wire.drained()
+        with anyio.move_on_after(limits.REQUEST_TIMEOUT_S):
+            await self._wire.drained()
 
     async def store(
         self,
@@ -242,7 +202,7 @@ class Bus:
             sent["Nats-Msg-Id"] = msg_id
         if expected_last_sequence is not None:
             sent["Nats-Expected-Last-Sequence"] = str(expected_last_sequence)
-        answer = await self.request(subject, data, timeout_s=timeout_s, headers=sent or None)
+        answer = await self.request(subject, data, timeout_s=timeout_s, headers=sent)
         try:
             ack = _PUB_ACK.decode(answer.data)
         except msgspec.MsgspecError as error:
@@ -259,30 +219,9 @@ class Bus:
         Raises:
             Unavailable: Nobody listens, or there is no connection; nothing happened.
             OutcomeUnknown: No reply in time, or the connection broke meanwhile.
+            Refused: The request is over the server's size limit.
         """
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[Message | VagusError] = loop.create_future()
-
-        def settle(outcome: Message | VagusError) -> None:
-            if not answered.done():
-                answered.set_result(outcome)
-
-        token = self._await_reply(subject, settle)
-        timer = loop.call_later(
-            timeout_s, settle, OutcomeUnknown(f"no reply from {subject} in {timeout_s:g} s")
-        )
-        try:
-            self._wire.send(subject, data, headers, self._replies + token)
-            await self._wire.drained()
-            outcome = await answered
-        finally:
-            timer.cancel()
-            self._pending.pop(token, None)
-        if isinstance(outcome, VagusError):
-            raise outcome
-        if not outcome.data and outcome.status == 503:
-            raise Unavailable(f"nobody answers on {subject}")
-        return outcome
+        return (await self._exchange(subject, data, headers, timeout_s, None))[0]
 
     async def collect(
         self,
@@ -297,34 +236,7 @@ class Bus:
 
         Raises as `request`; `timeout_s` bounds the whole.
         """
-        loop = asyncio.get_running_loop()
-        finished: asyncio.Future[VagusError | None] = loop.create_future()
-        replies: list[Message] = []
-
-        def settle(outcome: Message | VagusError) -> None:
-            if finished.done():
-                return
-            if isinstance(outcome, VagusError):
-                finished.set_result(outcome)
-            else:
-                replies.append(outcome)
-                if last(outcome) or outcome.status == 503:
-                    finished.set_result(None)
-
-        token = self._await_reply(subject, settle)
-        timer = loop.call_later(timeout_s, settle, OutcomeUnknown(f"no end of replies from {subject}"))
-        try:
-            self._wire.send(subject, data, headers, self._replies + token)
-            await self._wire.drained()
-            error = await finished
-        finally:
-            timer.cancel()
-            self._pending.pop(token, None)
-        if error is not None:
-            raise error
-        if not replies[-1].data and replies[-1].status == 503:
-            raise Unavailable(f"nobody answers on {subject}")
-        return replies
+        return await self._exchange(subject, data, headers, timeout_s, last)
 
     async def api(
         self,
@@ -376,27 +288,54 @@ class Bus:
 
     # Inside -----------------------------------------------------------------------------------------------
 
-    def _await_reply(self, subject: str, settle: _Settle) -> str:
+    async def _exchange(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None,
+        timeout_s: float,
+        last: Callable[[Message], bool] | None,
+    ) -> list[Message]:
         if not self.connected:
             raise Unavailable(f"no connection to NATS: {subject} was not sent")
+        loop = asyncio.get_running_loop()
+        call = _Call(loop.create_future(), loop.time() + timeout_s, last)
         token = str(next(self._tokens))
-        self._pending[token] = settle
-        return token
+        self._calls[token] = call
+        if self._late_check is None:
+            self._late_check = loop.call_later(LATE_CHECK_S, self._end_late_calls)
+        try:
+            self._wire.send(subject, data, headers, self._replies + token)
+            error = await call.done
+        finally:
+            del self._calls[token]
+        if error is not None:
+            raise type(error)(f"{subject}: {error}")
+        if call.replies[-1].status == 503 and not call.replies[-1].data:
+            raise Unavailable(f"nobody answers on {subject}")
+        return call.replies
 
     def _replied(self, message: Message) -> None:
-        settle = self._pending.get(message.subject[len(self._replies) :])
-        if settle is not None:
-            settle(message)
+        call = self._calls.get(message.subject[len(self._replies) :])
+        if call is not None:
+            call.take(message)
+
+    def _end_late_calls(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for call in self._calls.values():
+            if call.deadline <= now:
+                call.end(OutcomeUnknown("no reply in time"))
+        self._late_check = loop.call_later(LATE_CHECK_S, self._end_late_calls) if self._calls else None
 
     async def _start(self) -> None:
-        self._replies = self.new_inbox() + "."
         await self.subscribe_callback(self._replies + "*", self._replied)
         self._subscribed = True
 
     def _disconnected(self) -> None:
         self._subscribed = False
-        for settle in tuple(self._pending.values()):
-            settle(OutcomeUnknown("the connection to NATS was lost before the reply came"))
+        for call in self._calls.values():
+            call.end(OutcomeUnknown("the connection to NATS was lost before the reply came"))
         for hook in tuple(self._on_disconnect):
             hook()
 
@@ -406,7 +345,76 @@ class Bus:
             hook()
 
 
-def _remove(hooks: list[Callable[[], None]], hook: Callable[[], None]) -> None:
+class _Call:
+    """A request that waits for its reply, or for its replies up to the one for which `last` holds."""
+
+    __slots__ = ("_last", "deadline", "done", "replies")
+
+    def __init__(
+        self,
+        done: asyncio.Future[VagusError | None],
+        deadline: float,
+        last: Callable[[Message], bool] | None,
+    ) -> None:
+        self.done = done
+        self.deadline = deadline
+        self.replies: list[Message] = []
+        self._last = last
+
+    def take(self, reply: Message) -> None:
+        if not self.done.done():
+            self.replies.append(reply)
+            if self._last is None or reply.status == 503 or self._last(reply):
+                self.done.set_result(None)
+
+    def end(self, error: VagusError) -> None:
+        if not self.done.done():
+            self.done.set_result(error)
+
+
+class _Feed:
+    """A bounded mailbox between the connection and one reader."""
+
+    def __init__(self, subject: str, limit: int) -> None:
+        self._subject = subject
+        self._limit = limit
+        self._waiting: deque[Message] = deque()
+        self._dropped = 0
+        self._arrived = asyncio.Event()
+
+    def put(self, message: Message) -> None:
+        if len(self._waiting) >= self._limit:
+            self._dropped += 1
+        else:
+            self._waiting.append(message)
+        self._arrived.set()
+
+    def __aiter__(self) -> "_Feed":
+        return self
+
+    async def __anext__(self) -> Message:
+        while not self._waiting:
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                raise Unavailable(f"{dropped} messages of {self._subject} were lost: the reader is too slow")
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._waiting.popleft()
+
+
+def _typed(fault: _Fault) -> VagusError:
+    """The error of ours that a refusal to store is."""
+    text = f"{fault.description} ({fault.err_code})"
+    if fault.err_code in _LOST_RACE:
+        return Conflict(f"another writer was first: {text}")
+    if fault.code == 429 or "maximum" in fault.description or "insufficient" in fault.description:
+        return Busy(f"the queue is full: {text}")
+    if fault.code == 503 or fault.err_code == 10077:
+        return Unavailable(f"JetStream cannot store now: {text}")
+    return ApiError(fault.description, fault.code, fault.err_code)
+
+
+def _remove(hooks: list[Hook], hook: Hook) -> None:
     if hook in hooks:
         hooks.remove(hook)
 
@@ -437,15 +445,14 @@ async def connect(
     """
     life = _Life()
     wire = Wire(life.bug)
-    bus = Bus(wire, inbox_prefix)
     try:
         with anyio.fail_after(timeout_s):
             await wire.connect(
                 url.split(","),
                 name=name,
                 error_cb=life.error,
-                disconnected_cb=partial(life.disconnected, bus),
-                reconnected_cb=partial(life.reconnected, bus),
+                disconnected_cb=life.disconnected,
+                reconnected_cb=life.reconnected,
                 closed_cb=life.closed,
                 connect_timeout=2,
                 reconnect_time_wait=RECONNECT_FIRST_S,  # type: ignore[arg-type]  # seconds, used as float
@@ -456,6 +463,7 @@ async def connect(
                 inbox_prefix=inbox_prefix,
                 skip_subject_validation=True,
             )
+            life.bus = bus = Bus(wire, inbox_prefix)
             await bus._start()
     except (TimeoutError, OSError, nats.errors.Error, Unavailable) as error:
         await life.end(wire)
@@ -479,6 +487,7 @@ class _Life:
 
     def __init__(self) -> None:
         self.body = anyio.CancelScope()
+        self.bus: Bus | None = None
         self.bugs: list[Exception] = []
         self.last_error = ""
         self._ending = False
@@ -492,14 +501,16 @@ class _Life:
         self.last_error = str(error) or type(error).__name__
         log.debug("NATS: %s", self.last_error)
 
-    async def disconnected(self, bus: Bus) -> None:
+    async def disconnected(self) -> None:
         if not self._ending:
             log.warning("lost the connection to NATS (%s); trying again", self.last_error or "closed")
-        bus._disconnected()
+        if self.bus is not None:
+            self.bus._disconnected()
 
-    async def reconnected(self, bus: Bus) -> None:
+    async def reconnected(self) -> None:
         log.warning("connected to NATS again")
-        bus._reconnected()
+        if self.bus is not None:
+            self.bus._reconnected()
 
     async def closed(self) -> None:
         if not self._ending:
