@@ -1,8 +1,8 @@
 import pytest
 
-from tests.kit.broker import broker, bus, subjects
+from tests.kit.broker import broker, bus, own_broker, own_bus, subjects
 
-__all__ = ["broker", "bus", "subjects"]
+__all__ = ["broker", "bus", "own_broker", "own_bus", "subjects"]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -29,4 +30,18 @@ def subjects() -> Subjects:
 async def bus(broker: EmbeddedServer) -> AsyncIterator[Bus]:
     """A connection for this test."""
     async with connect(broker.url, name="test") as connection:
+        yield connection
+
+
+@pytest.fixture
+async def own_broker(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
+    """A server for a test that stops, freezes or kills it."""
+    async with EmbeddedServer(tmp_path / "nats", durability="fast") as server:
+        yield server
+
+
+@pytest.fixture
+async def own_bus(own_broker: EmbeddedServer) -> AsyncIterator[Bus]:
+    """A connection to `own_broker`."""
+    async with connect(own_broker.url, name="test") as connection:
         yield connection

@@ -1,0 +1,138 @@
+"""The server goes away and comes back on the same port."""
+
+import os
+import signal
+
+import anyio
+import pytest
+
+from tests.kit.waiting import eventually
+from vagus.contract.errors import OutcomeUnknown, Unavailable
+from vagus.contract.streams import ConsumerSpec, StreamSpec
+from vagus.runtime.bus import Bus, Stored
+from vagus.runtime.embedded import EmbeddedServer
+from vagus.runtime.provision import ensure_consumer, ensure_stream
+from vagus.runtime.queue import Delivery, Pull
+
+QUEUE = StreamSpec(name="Q", subjects=("q.*",))
+CONSUMER = ConsumerSpec(stream="Q", name="c", filters=("q.*",), ack_wait_s=1)
+
+
+async def outage(broker: EmbeddedServer, bus: Bus, *, crash: bool = False) -> None:
+    if crash:
+        broker.kill()
+    else:
+        await broker.stop()
+    await eventually(lambda: not bus.connected)
+
+
+async def back(broker: EmbeddedServer, bus: Bus) -> None:
+    await broker.start()
+    await eventually(lambda: bus.connected)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+async def test_storing_goes_on_after_an_outage(own_broker: EmbeddedServer, own_bus: Bus, crash: bool) -> None:
+    await ensure_stream(own_bus, QUEUE)
+    await own_bus.store("q.a", b"1")
+    await outage(own_broker, own_bus, crash=crash)
+    with pytest.raises(Unavailable, match="not sent"):
+        await own_bus.store("q.a", b"2")
+    await back(own_broker, own_bus)
+    assert (await own_bus.store("q.a", b"3")).sequence == 2
+
+
+async def test_a_request_in_flight_ends_when_the_connection_breaks(
+    own_broker: EmbeddedServer, own_bus: Bus
+) -> None:
+    errors: list[OutcomeUnknown] = []
+
+    async def ask() -> None:
+        try:
+            await own_bus.request("mute", timeout_s=30)
+        except OutcomeUnknown as error:
+            errors.append(error)
+
+    async with own_bus.subscribe("mute") as heard, anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await anext(heard)
+        await outage(own_broker, own_bus, crash=True)
+    assert "lost" in errors[0].message
+
+
+async def test_a_frozen_server_leaves_the_outcome_unknown(own_broker: EmbeddedServer, own_bus: Bus) -> None:
+    await ensure_stream(own_bus, QUEUE)
+    assert own_broker.pid is not None
+    os.kill(own_broker.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(OutcomeUnknown):
+            await own_bus.store("q.a", b"1", timeout_s=0.2, msg_id="id")
+    finally:
+        os.kill(own_broker.pid, signal.SIGCONT)
+    assert await own_bus.store("q.a", b"1", msg_id="id") == Stored("Q", 1, duplicate=True)
+
+
+async def test_what_is_published_meanwhile_is_dropped_and_counted(
+    own_broker: EmbeddedServer, own_bus: Bus
+) -> None:
+    async with own_bus.subscribe("core") as heard:
+        await outage(own_broker, own_bus)
+        for _ in range(1000):
+            await own_bus.publish("core", b"x" * 1000)
+        assert own_bus.dropped == 1000
+        await back(own_broker, own_bus)
+        await own_bus.publish("core", b"after")
+        assert (await anext(heard)).data == b"after"
+
+
+async def test_hooks_are_told_of_loss_and_return(own_broker: EmbeddedServer, own_bus: Bus) -> None:
+    told: list[str] = []
+    own_bus.on_disconnect(lambda: told.append("lost"))
+    own_bus.on_reconnect(lambda: told.append("back"))
+    forget = own_bus.on_reconnect(lambda: told.append("never"))
+    forget()
+    await outage(own_broker, own_bus)
+    await back(own_broker, own_bus)
+    await eventually(lambda: told == ["lost", "back"])
+
+
+@pytest.mark.parametrize("crash", [False, True])
+async def test_a_pull_goes_on_after_an_outage(own_broker: EmbeddedServer, own_bus: Bus, crash: bool) -> None:
+    await ensure_stream(own_bus, QUEUE)
+    await ensure_consumer(own_bus, CONSUMER)
+    got: list[Delivery] = []
+    async with Pull(own_bus, stream="Q", consumer="c", capacity=2, deliver=got.append):
+        await own_bus.store("q.a", b"1")
+        await eventually(lambda: got)
+        await outage(own_broker, own_bus, crash=crash)
+        await back(own_broker, own_bus)
+        await got[0].ack()
+        await own_bus.store("q.a", b"2")
+        await eventually(lambda: any(delivery.data == b"2" for delivery in got))
+
+
+async def test_a_pull_started_without_a_server_waits_for_it(own_broker: EmbeddedServer, own_bus: Bus) -> None:
+    await ensure_stream(own_bus, QUEUE)
+    await ensure_consumer(own_bus, CONSUMER)
+    await outage(own_broker, own_bus)
+    got: list[Delivery] = []
+    async with Pull(own_bus, stream="Q", consumer="c", capacity=2, deliver=got.append):
+        await back(own_broker, own_bus)
+        await own_bus.store("q.a", b"1")
+        await eventually(lambda: got)
+
+
+async def test_an_ack_lost_in_an_outage_brings_the_message_again(
+    own_broker: EmbeddedServer, own_bus: Bus
+) -> None:
+    await ensure_stream(own_bus, QUEUE)
+    await ensure_consumer(own_bus, CONSUMER)
+    got: list[Delivery] = []
+    async with Pull(own_bus, stream="Q", consumer="c", capacity=2, deliver=got.append):
+        await own_bus.store("q.a", b"1")
+        await eventually(lambda: got)
+        await outage(own_broker, own_bus)
+        await got[0].ack()
+        await back(own_broker, own_bus)
+        await eventually(lambda: len(got) == 2)
+    assert got[1].deliveries == 2
