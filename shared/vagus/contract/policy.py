@@ -42,6 +42,14 @@ class PolicySet(msgspec.Struct, frozen=True, kw_only=True):
         return PRESETS[name]
 
 
+class PolicyInForce(msgspec.Struct, frozen=True, kw_only=True):
+    """A session's policy in the bucket of policies, key `<session>`; a projection of the log."""
+
+    version: int
+    """Counts up by one with every change of the policy."""
+    policy: PolicySet
+
+
 _FREE_COMMANDS: Final = ("cat", "ls", "echo", "grep", "jq", "python3", "find", "head", "tail", "sort", "wc")
 
 PRESETS: Final[dict[str, PolicySet]] = {

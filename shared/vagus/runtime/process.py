@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 import anyio
 
 from vagus.contract.errors import SettingsError, VagusError
-from vagus.runtime import telemetry
+from vagus.runtime import faults, telemetry
 from vagus.runtime.bus import Bus, connect
 from vagus.runtime.lifecycle import stop_on_signals
 from vagus.runtime.provision import ensure
@@ -51,6 +51,7 @@ def run(kind: str, settings_cls: type[_S], serve: Serve[_S], argv: Sequence[str]
             print(shown(settings))  # noqa: T201 - what was asked for
             return DONE
         _log_to_stderr(settings.log_level.value)
+        faults.arm(settings.fault)
         telemetry.set_up(f"vagus-{kind}", os.environ, instance=settings.instance)
     except SettingsError as error:
         return _say(kind, error, USAGE)

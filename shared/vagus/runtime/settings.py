@@ -62,6 +62,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         limits.INBOX_PARTITIONS
     )
     replicas: Annotated[int, doc("copies of each stream that is created", ge=1, le=5)] = 1
+    fault: Annotated[str, doc("for tests: the point, `NAME` or `NAME:COUNT`, at which the process dies")] = ""
 
     @property
     def subjects(self) -> Subjects:
