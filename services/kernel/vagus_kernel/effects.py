@@ -32,6 +32,7 @@ class RunTool:
     """Answered by a report with the same effect id, or by its deadline."""
 
     effect_id: str
+    session_id: str
     branch_id: str
     tool_run_id: str
     call: ToolCall

@@ -61,6 +61,9 @@ from vagus_kernel.state import (
     WaitingCall,
 )
 
+FOLD_VERSION = 1
+"""Of what a snapshot holds: raised by every change that would fold the same log to another state."""
+
 LOOP_MEMORY = 100
 """Signatures kept, whatever the window: a larger window is refused by the settings."""
 
@@ -295,9 +298,11 @@ def _resolved(branch: Branch, kind: ApprovalResolved, record: EventRecord) -> Br
             command_id=call.command_id,
             run_id=call.tool_run_id,
             first_sequence=record.sequence,
+            started_at=record.timestamp,
             before=branch.memory,
             stage=stage,
             resumed=True,
+            approval_id=kind.approval_id,
         )
         return replace(branch, turn=turn)
     return branch
@@ -365,6 +370,7 @@ def _turn_started(branch: Branch, fact: extensions.TurnStarted, record: EventRec
         command_id=record.correlation_id or "",
         run_id=fact.run_id,
         first_sequence=record.sequence,
+        started_at=record.timestamp,
         before=branch.memory,
         stage=Settling(),
         system_prompt=fact.system_prompt,

@@ -1,10 +1,10 @@
 """The kernel's own facts, which the original has no event for: `Custom` events named `vagus.*`.
 
-They make the log sufficient: whatever the kernel must know after a crash stands in an event of the original or in
-one of these.
+They make the log sufficient: whatever the kernel must know after a crash stands in an event of the original
+or in one of these.
 """
 
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import msgspec
 
@@ -21,7 +21,7 @@ class _Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def event(self) -> Custom:
         """The event that carries this."""
-        return Custom(event_type=self.event_type, data=self)
+        return Custom(event_type=self.event_type, data=msgspec.to_builtins(self))
 
 
 class ManifestSet(_Extension, frozen=True, kw_only=True):
@@ -101,8 +101,6 @@ class StateSet(_Extension, frozen=True, kw_only=True):
     memory: Memory
 
 
-Extension = TypeVar("Extension", bound=_Extension)
-
 KINDS: dict[str, type[_Extension]] = {
     cls.event_type: cls
     for cls in (
@@ -120,8 +118,6 @@ KINDS: dict[str, type[_Extension]] = {
 
 
 def read(event: Custom) -> _Extension | None:
-    """The extension that an event carries, whether it is fresh or was read from a log; None if it is none."""
+    """The extension that an event carries; None if it is none."""
     shape = KINDS.get(event.event_type)
-    if shape is None or isinstance(event.data, shape):
-        return event.data if shape is not None and isinstance(event.data, shape) else None
-    return msgspec.convert(event.data, shape)
+    return msgspec.convert(event.data, shape) if shape is not None else None

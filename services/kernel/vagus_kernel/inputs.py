@@ -5,7 +5,7 @@ The shell brings time, ids, tool definitions and whatever must be looked up; the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from vagus.contract import commands
 from vagus.contract.approvals import Resolution
@@ -17,6 +17,14 @@ from vagus.contract.tools import ToolDefinition
 from vagus_kernel.state import Config, GuardDecision, Memory
 
 
+class ToolLookup(Protocol):
+    """Finds tools by name."""
+
+    def get(self, name: str, /) -> ToolDefinition | None:
+        """The definition, None if there is no such tool."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What every decision may use."""
@@ -26,8 +34,7 @@ class Context:
     """RFC 3339, UTC."""
     seed: bytes
     """Of the ids that the decision makes."""
-    tools: Mapping[str, ToolDefinition] = field(default_factory=dict)
-    """By name: those that the input may concern."""
+    tools: ToolLookup = field(default_factory=dict[str, ToolDefinition])
     trace_id: str | None = None
     span_id: str | None = None
 

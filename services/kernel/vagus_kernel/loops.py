@@ -18,8 +18,8 @@ def classify(config: Config, history: tuple[str, ...], signature: str, tool_name
         verdict, message = (
             "block",
             (
-                f"Loop detection stopped repeated tool call `{tool_name}` after {repetitions} identical turns. "
-                "Respond with text only and change approach."
+                f"Loop detection stopped repeated tool call `{tool_name}` after {repetitions} identical "
+                "turns. Respond with text only and change approach."
             ),
         )
     elif repetitions >= config.loop_warning:

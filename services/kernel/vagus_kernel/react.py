@@ -55,6 +55,7 @@ def _turn(session: Session, branch: Branch, turn: Turn) -> Iterator[Owed]:
         case Running() as running:
             yield RunTool(
                 effect_id=running.effect_id,
+                session_id=session.session_id,
                 branch_id=branch.branch_id,
                 tool_run_id=running.tool_run_id,
                 call=running.call,
@@ -103,6 +104,6 @@ def ticket_of(
         branch_id=branch.branch_id,
         tool_run_id=waiting.tool_run_id,
         arguments=call.input,
-        expires_at=clock.after(ticket.requested_at, timeout_s),
+        expires_at=clock.plus(ticket.requested_at, timeout_s),
         state=TicketState.PENDING,
     )

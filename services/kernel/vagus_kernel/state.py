@@ -141,7 +141,7 @@ class Answer(_Frozen, frozen=True, kw_only=True):
 
 
 class GuardDecision(_Frozen, frozen=True, kw_only=True):
-    """What a guard said of a call: `allow`, `warn` or `block`."""
+    """What a guard said of a call: `allow`, `warn`, `block`, or `error` when it could not say."""
 
     decision: str = "allow"
     guard: str = "guard"
@@ -157,10 +157,13 @@ class Turn(_Frozen, frozen=True, kw_only=True):
     command_id: str
     run_id: str
     first_sequence: int
+    started_at: str
     before: Memory
     """As it was when the turn began: what a fork inherits meanwhile, and what the model is shown."""
     stage: Stage
     resumed: bool = False
+    approval_id: str | None = None
+    """The ticket whose approval resumed the call: the input that the turn holds on to."""
     objective: str = ""
     inline: bool = False
     """The client proposed the call; no model is asked."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from vagus.contract.errors import Malformed
 
-_S: Final = 1_000_000_000
+SECOND_NS: Final = 1_000_000_000
 _RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([+-])(\d\d):(\d\d))(?![\s\S])",
     re.ASCII,
@@ -15,12 +15,12 @@ _RFC3339: Final = re.compile(
 
 def plus(instant: str, seconds: float) -> str:
     """The instant `seconds` later; `Malformed` if `instant` is none."""
-    return format_ns(parse(instant) + round(seconds * _S))
+    return format_ns(parse(instant) + round(seconds * SECOND_NS))
 
 
 def format_ns(ns: int) -> str:
     """Nanoseconds since the epoch as text, with the fewest of 0, 3, 6 or 9 fractional digits."""
-    seconds, fraction = divmod(ns, _S)
+    seconds, fraction = divmod(ns, SECOND_NS)
     whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     if fraction == 0:
         return f"{whole}Z"
@@ -42,4 +42,5 @@ def parse(text: str) -> int:
     except ValueError as error:
         raise Malformed(f"not an RFC 3339 time: {text[:40]!r} ({error})") from error
     offset = (int(hours) * 60 + int(minutes)) * 60 if sign else 0
-    return (whole - offset if sign == "+" else whole + offset) * _S + int((fraction or "").ljust(9, "0"))
+    whole = whole - offset if sign == "+" else whole + offset
+    return whole * SECOND_NS + int((fraction or "").ljust(9, "0"))

@@ -33,7 +33,7 @@ def check_id(what: str, value: str) -> str:
 
 
 class Mint:
-    """Makes UUIDs (version 4 form) deterministically from one seed, so that the pure core needs no randomness.
+    """Makes UUIDs (version 4 form) from one seed, so that the pure core needs no randomness.
 
     The same seed gives the same ids in the same order: deciding an input again names the same things.
     """

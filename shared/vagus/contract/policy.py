@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import msgspec
 
 Capability = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
-"""`fs:read:<glob>`, `fs:write:<glob>`, `net:egress:<host>`, `exec:cmd:<command>`, `secrets:read:<scope>`, or free-form."""
+"""Such as `fs:read:<glob>`, `net:egress:<host>`, `exec:cmd:<command>`, `secrets:read:<scope>`, or free-form."""
 
 
 class SpanStatus(StrEnum):
@@ -38,7 +38,7 @@ class PolicySet(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def preset(cls, name: str) -> "PolicySet":
-        """A shipped policy: `default`, `anonymous`, `free`, `pro` or `enterprise`; KeyError on another name."""
+        """A shipped policy: `default`, `anonymous`, `free`, `pro` or `enterprise`; else KeyError."""
         return PRESETS[name]
 
 
@@ -100,7 +100,7 @@ class PolicyDecision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def matches(pattern: str, capability: str) -> bool:
-    """Whether `pattern` covers `capability`: a prefix if it ends in `*` (all trailing `*` dropped), else equality.
+    """Whether `pattern` covers `capability`: as a prefix if it ends in `*` (all of them dropped), else exactly.
 
     Paths in a capability are normalised before they get here; a `..` segment matches nothing.
     """

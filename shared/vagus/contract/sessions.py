@@ -109,7 +109,7 @@ class ToolResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     call_id: str
     tool_name: str
     status: str
-    """`ok`, `error`, `timeout`, `cancelled`; `failed` when it never ran; `pending` while it waits for a person."""
+    """`ok`, `error`, `timeout`, `cancelled`; `failed`: it never ran; `pending`: it waits for a person."""
     outcome: ToolOutcome | None = None
     error: str | None = None
 

@@ -1,4 +1,7 @@
-"""`decide(session, input, context) -> events, or a refusal`: the kernel's mind. Pure: no I/O, clock or randomness."""
+"""`decide(session, input, context) -> events, or a refusal`: the kernel's mind.
+
+Pure: no I/O, clock or randomness.
+"""
 
 from typing import assert_never
 

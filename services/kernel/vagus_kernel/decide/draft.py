@@ -1,7 +1,7 @@
 """A draft: the events of one decision, each folded into the state as it is written.
 
-So every later step of a decision sees what the earlier ones did, and what a decision leads to is by construction
-what a replay of its events leads to.
+So every later step of a decision sees what the earlier ones did, and what a decision leads to is by
+construction what a replay of its events leads to.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ KERNEL = Actor(type=ActorType.SYSTEM, component="vagus-kernel")
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What follows from an input; no records means that nothing is to be done (it was done before, or is late)."""
+    """What follows from an input; no records: it was handled before, or is late."""
 
     session: Session | None
     records: tuple[EventRecord, ...] = ()

@@ -28,7 +28,35 @@ from vagus_kernel.inputs import Context, Create, Resumed
 from vagus_kernel.state import Session
 
 RECORDABLE: Final = frozenset(
-    ["UserMessage", "ExternalSignal", "ObservationAppended", "ReflectionCompacted", "MemoryProposed", "MemoryCommitted", "MemoryTombstoned", "VoiceSessionStarted", "VoiceInputChunk", "VoiceOutputChunk", "VoiceSessionStopped", "VoiceAdapterError", "WorldModelObserved", "WorldModelRollout", "IntentProposed", "IntentEvaluated", "IntentApproved", "IntentRejected", "HiveTaskCreated", "HiveArtifactShared", "HiveSelectionMade", "HiveGenerationCompleted", "HiveTaskCompleted", "Queued", "Steered", "QueueDrained", "Custom"]
+    [
+        "UserMessage",
+        "ExternalSignal",
+        "ObservationAppended",
+        "ReflectionCompacted",
+        "MemoryProposed",
+        "MemoryCommitted",
+        "MemoryTombstoned",
+        "VoiceSessionStarted",
+        "VoiceInputChunk",
+        "VoiceOutputChunk",
+        "VoiceSessionStopped",
+        "VoiceAdapterError",
+        "WorldModelObserved",
+        "WorldModelRollout",
+        "IntentProposed",
+        "IntentEvaluated",
+        "IntentApproved",
+        "IntentRejected",
+        "HiveTaskCreated",
+        "HiveArtifactShared",
+        "HiveSelectionMade",
+        "HiveGenerationCompleted",
+        "HiveTaskCompleted",
+        "Queued",
+        "Steered",
+        "QueueDrained",
+        "Custom",
+    ]
 )
 """Facts from outside. Everything else only the kernel may say (RULINGS W83)."""
 

@@ -36,7 +36,7 @@ from vagus_kernel.state import Answer, Gating, GuardDecision
 
 
 def proceed(draft: Draft) -> None:
-    """Carry out the directives that are left, up to the next call that must be gated; else finish the turn."""
+    """Carry out the directives that are left, up to the next call to be gated; else finish the turn."""
     turn = draft.turn
     if turn.resumed:
         end(draft)
@@ -57,7 +57,7 @@ def proceed(draft: Draft) -> None:
 
 
 def _carry_out(draft: Draft, directive: ModelDirective, model: str, usage: TokenUsage | None) -> bool:
-    """Whether the turn now waits for the gate."""
+    """Whether the turn now waits for the gate, or is over."""
     match directive:
         case Delta(delta=delta, index=index):
             draft.emit(TextDelta(delta=delta, index=index))
@@ -69,13 +69,16 @@ def _carry_out(draft: Draft, directive: ModelDirective, model: str, usage: Token
 
 
 def request(draft: Draft, call: ToolCall, model: str) -> bool:
-    """Ask for one tool call; whether it now waits for the gate (else it was refused or blocked at once)."""
+    """Ask for one tool call; False: it was refused or blocked, and the turn goes on without it."""
     branch = draft.branch
     if call.call_id in branch.calls or any(w.call.call_id == call.call_id for w in branch.waiting):
         reason = f"call id {call.call_id} was used before: give every call an id of its own"
         draft.emit(CallRefused(call_id=call.call_id, tool_name=call.tool_name, reason=reason).event())
         return False
     verdict = _guard(draft, call)
+    if verdict.decision == "error":
+        fail(draft, verdict.message)
+        return True
     if verdict.decision != "allow":
         _record_guard(draft, call, verdict, model)
         if verdict.decision == "block":
@@ -106,7 +109,7 @@ def _guard(draft: Draft, call: ToolCall) -> GuardDecision:
     detected = loops.classify(draft.context.config, draft.branch.memory.loop, signature, call.tool_name)
     verdicts = [detected, *(said for call_id, said in draft.turn.guards if call_id == call.call_id)]
     for verdict in verdicts:
-        if verdict.decision == "block":
+        if verdict.decision in ("block", "error"):
             return verdict
     warnings = [verdict for verdict in verdicts if verdict.decision == "warn"]
     return warnings[-1] if warnings else GuardDecision()
@@ -153,7 +156,7 @@ def raise_mode(draft: Draft, mode: OperatingMode, reason: str) -> None:
 
 
 def take_answer(draft: Draft, completion: ModelCompletion) -> None:
-    """Take a model's answer into the turn without an event: its directives all become events of this commit."""
+    """Take a text answer into the turn: all its directives become events of this commit."""
     answer = Answer(
         model=completion.model,
         stop_reason=completion.stop_reason,

@@ -1,0 +1,206 @@
+"""The kernel process: owns partitions of the inbox, and an actor for each session that is awake."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+from vagus.runtime.blobs import Blobs
+from vagus.runtime.bucket import Bucket
+from vagus.runtime.members import Lease, members, owned
+from vagus.runtime.toolbox import Toolbox
+
+from vagus.contract import limits, streams
+from vagus.contract.streams import inbox_consumer
+from vagus.contract.subjects import Subjects
+from vagus.runtime import faults
+from vagus.runtime.bus import Bus
+from vagus.runtime.jetstream_log import JetStreamLog
+from vagus.runtime.queue import Delivery, KeepAlive, Pull
+from vagus_kernel import middleware
+from vagus_kernel.actor import Actor
+from vagus_kernel.ports import Ports
+from vagus_kernel.providers import Providers
+from vagus_kernel.settings import KernelSettings
+from vagus_kernel.snapshots import Snapshots
+from vagus_kernel.workspace import FileWriter
+
+_log = logging.getLogger(__name__)
+
+COMMANDS_HELD: Final = 4096
+"""Commands of one partition in this process: bounds its memory."""
+ANSWERS_HELD: Final = 1024
+SWEEP_S: Final = 10.0
+"""How often idle sessions are looked for."""
+
+
+class Kernel:
+    """All actors of this process."""
+
+    def __init__(self, ports: Ports, tasks: TaskGroup) -> None:
+        self._ports = ports
+        self._tasks = tasks
+        self._actors: dict[str, Actor] = {}
+        self._partition_of: dict[str, int] = {}
+        self._pulls: dict[int, AsyncExitStack] = {}
+        self._emptied = anyio.Event()
+
+    @property
+    def active(self) -> int:
+        """Sessions in memory."""
+        return len(self._actors)
+
+    async def own(self, partitions: frozenset[int]) -> None:
+        """Take inputs of these partitions and of no other; sessions of the others are given back."""
+        for partition in [held for held in self._pulls if held not in partitions]:
+            await self._release(partition)
+        for partition in sorted(partitions - self._pulls.keys()):
+            self._pulls[partition] = stack = AsyncExitStack()
+            for answers, capacity in ((False, COMMANDS_HELD), (True, ANSWERS_HELD)):
+                await stack.enter_async_context(
+                    Pull(
+                        self._ports.bus,
+                        stream=self._ports.subjects.named("INBOX"),
+                        consumer=inbox_consumer(partition, answers=answers),
+                        capacity=capacity,
+                        deliver=self._deliver,
+                    )
+                )
+
+    async def _release(self, partition: int) -> None:
+        await self._pulls.pop(partition).aclose()
+        for session_id, actor in tuple(self._actors.items()):
+            if self._partition_of.get(session_id) == partition:
+                actor.stop()
+
+    async def release_all(self) -> None:
+        """Take nothing any more, and wait until every session is given back."""
+        for partition in tuple(self._pulls):
+            await self._release(partition)
+        if self._actors:
+            self._emptied = anyio.Event()
+            await self._emptied.wait()
+
+    def on_reconnect(self) -> None:
+        """Tell every session that what it sent may be lost."""
+        for actor in tuple(self._actors.values()):
+            actor.on_reconnect()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        # vagus.inbox.<partition>.<role>.<session>
+        session_id = Subjects.last_token(delivery.subject)
+        actor = self._actors.get(session_id)
+        if actor is None or actor.stopping:
+            actor = self._actors[session_id] = Actor(session_id, self._ports)
+            self._partition_of[session_id] = int(Subjects.last_token(delivery.subject, 3))
+            self._tasks.start_soon(self._live, actor)
+        actor.put(delivery)
+
+    async def _live(self, actor: Actor) -> None:
+        try:
+            await actor.run()
+        finally:
+            if self._actors.get(actor.session_id) is actor:
+                del self._actors[actor.session_id]
+                del self._partition_of[actor.session_id]
+            if not self._actors:
+                self._emptied.set()
+
+    async def sweep(self) -> None:
+        """Let sessions leave memory that nobody has spoken to for a while."""
+        while True:
+            await anyio.sleep(SWEEP_S)
+            now = anyio.current_time()
+            for actor in tuple(self._actors.values()):
+                if not actor.busy and now - actor.touched_at > self._ports.settings.idle_s:
+                    actor.stop()
+
+
+@asynccontextmanager
+async def make_ports(bus: Bus, settings: KernelSettings) -> AsyncIterator[Ports]:
+    """All adapters of a kernel, running while the block lasts."""
+    subjects = settings.subjects
+    providers = Providers(settings.provider)
+    providers.check()
+    writer = FileWriter()
+
+    def bucket(name: str) -> Bucket:
+        return Bucket(bus, subjects.named(name))
+
+    async with (
+        Toolbox(bus, subjects) as toolbox,
+        KeepAlive(bus) as keep_alive,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(writer.run)
+        try:
+            yield Ports(
+                bus=bus,
+                subjects=subjects,
+                settings=settings,
+                config=settings.config(),
+                log=JetStreamLog(bus, subjects, replicas=settings.replicas),
+                snapshots=Snapshots(bucket(streams.SNAPSHOTS), Blobs(bus, subjects.named(streams.BLOBS))),
+                sessions=bucket(streams.SESSIONS),
+                policies=bucket(streams.POLICIES),
+                calls=bucket(streams.CALLS),
+                toolbox=toolbox,
+                providers=providers,
+                keep_alive=keep_alive,
+                files=writer,
+                middlewares=middleware.load(settings.middlewares),
+            )
+        finally:
+            with anyio.move_on_after(limits.STOP_GRACE_S, shield=True):
+                await writer.flushed()
+            tasks.cancel_scope.cancel()
+
+
+async def serve(
+    bus: Bus, settings: KernelSettings, draining: anyio.Event, *, started: Callable[[], None]
+) -> None:
+    """Own a share of all sessions until told to drain."""
+    faults.arm(settings.fault)
+    subjects, me = settings.subjects, f"kernel.{settings.instance}"
+    async with make_ports(bus, settings) as ports, anyio.create_task_group() as tasks:
+        kernel = Kernel(ports, tasks)
+        forget = bus.on_reconnect(kernel.on_reconnect)
+        sweeper = anyio.CancelScope()
+        try:
+            async with (
+                Lease(bus, subjects, me, b"{}"),
+                members(bus, subjects, "kernel.*") as view,
+            ):
+                tasks.start_soon(_in_scope, sweeper, kernel.sweep)
+                ready = False
+                while not draining.is_set():
+                    live = sorted({*view.live, me})
+                    await kernel.own(owned(settings.partitions, me, live))
+                    if not ready:
+                        ready = True
+                        started()
+                    await _first(draining.wait, view.changed)
+                await kernel.release_all()
+        finally:
+            sweeper.cancel()
+            if forget is not None:
+                forget()
+
+
+async def _in_scope(scope: anyio.CancelScope, work: Callable[[], "object"]) -> None:
+    with scope:
+        await work()  # type: ignore[misc]
+
+
+async def _first(*waits: Callable[[], "object"]) -> None:
+    """Return when the first of these does."""
+    async with anyio.create_task_group() as tasks:
+
+        async def one(wait: Callable[[], "object"]) -> None:
+            await wait()  # type: ignore[misc]
+            tasks.cancel_scope.cancel()
+
+        for wait in waits:
+            tasks.start_soon(one, wait)

@@ -1,0 +1,37 @@
+"""What an actor needs of the world, gathered once a process."""
+
+from dataclasses import dataclass, field
+
+from vagus.runtime.bucket import Bucket
+from vagus.runtime.toolbox import Toolbox
+
+from vagus.contract.subjects import Subjects
+from vagus.runtime.bus import Bus
+from vagus.runtime.eventlog import EventLog
+from vagus.runtime.queue import KeepAlive
+from vagus_kernel.middleware import Middleware
+from vagus_kernel.providers import Providers
+from vagus_kernel.settings import KernelSettings
+from vagus_kernel.snapshots import Snapshots
+from vagus_kernel.state import Config
+from vagus_kernel.workspace import FileWriter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Adapters and settings."""
+
+    bus: Bus
+    subjects: Subjects
+    settings: KernelSettings
+    config: Config
+    log: EventLog
+    snapshots: Snapshots
+    sessions: Bucket
+    policies: Bucket
+    calls: Bucket
+    toolbox: Toolbox
+    providers: Providers
+    keep_alive: KeepAlive
+    files: FileWriter
+    middlewares: tuple[Middleware, ...] = field(default=())

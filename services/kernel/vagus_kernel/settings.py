@@ -1,0 +1,73 @@
+"""What the kernel process may be told."""
+
+from pathlib import Path
+from typing import Annotated
+
+from vagus.contract import limits
+from vagus.contract.errors import SettingsError
+from vagus.runtime.settings import ProcessSettings, doc
+from vagus_kernel.evolve import LOOP_MEMORY
+from vagus_kernel.state import Config
+
+
+class KernelSettings(ProcessSettings, frozen=True, kw_only=True):
+    """The kernel's settings."""
+
+    provider: Annotated[
+        str, doc("model provider of sessions whose routing names none: baseline, or scripted:FILE")
+    ] = "baseline"
+    provider_timeout_s: Annotated[float, doc("seconds one model call may take", ge=0.1, le=3600)] = 120.0
+    checkpoint_every_ticks: Annotated[int, doc("ticks between checkpoints", ge=1, le=1_000_000)] = 1
+    checkpoint_keep: Annotated[int, doc("checkpoint folders kept a session", ge=1, le=1_000_000)] = 100
+    circuit_breaker_errors: Annotated[int, doc("error streak that trips the breaker", ge=1, le=1000)] = 3
+    enforce_budget: Annotated[bool, doc("whether spent budgets end ticks and refuse calls")] = True
+    loop_detection: Annotated[bool, doc("whether repeated calls are warned of and stopped")] = True
+    loop_warning: Annotated[int, doc("repetitions that are warned of", ge=2, le=LOOP_MEMORY)] = 3
+    loop_hard_stop: Annotated[int, doc("repetitions that are stopped", ge=2, le=LOOP_MEMORY)] = 5
+    loop_window: Annotated[int, doc("latest calls that are looked at", ge=2, le=LOOP_MEMORY)] = 20
+    approval_timeout_s: Annotated[float, doc("seconds until a ticket times out", ge=1, le=31_536_000)] = (
+        limits.APPROVAL_TIMEOUT_S
+    )
+    effect_retry_s: Annotated[float, doc("seconds without an answer until an effect is repeated", ge=1)] = (
+        limits.EFFECT_RETRY_S
+    )
+    session_inflight: Annotated[
+        int, doc("tool requests of one session on the queue at a time", ge=1, le=1000)
+    ] = limits.TOOL_CALLS_INFLIGHT
+    turn_timeout_s: Annotated[float, doc("seconds a turn may take, its tools included", ge=1, le=604_800)] = (
+        24 * 3600.0
+    )
+    idle_s: Annotated[float, doc("seconds after which an idle session leaves memory", ge=1, le=86_400)] = (
+        300.0
+    )
+    middlewares: Annotated[
+        str, doc("turn middlewares, outermost first: MODULE:NAME, separated by commas")
+    ] = ""
+    fault: Annotated[str, doc("for tests: end this process at a named point, as NAME or NAME:COUNT")] = ""
+
+    @property
+    def sessions_root(self) -> Path:
+        """The folder of all workspaces."""
+        return self.root.absolute() / "sessions"
+
+    @property
+    def lake_root(self) -> Path:
+        """The folder of the latest states."""
+        return self.root.absolute() / ".lake"
+
+    def config(self) -> Config:
+        """The core's part; raises `SettingsError` where settings contradict each other."""
+        if not self.loop_warning <= self.loop_hard_stop <= self.loop_window:
+            raise SettingsError(
+                f"VAGUS_LOOP_WARNING={self.loop_warning}, VAGUS_LOOP_HARD_STOP={self.loop_hard_stop}, "
+                f"VAGUS_LOOP_WINDOW={self.loop_window}: they must not fall in this order"
+            )
+        return Config(
+            circuit_breaker_errors=self.circuit_breaker_errors,
+            checkpoint_every_ticks=self.checkpoint_every_ticks,
+            enforce_budget=self.enforce_budget,
+            loop_detection=self.loop_detection,
+            loop_warning=self.loop_warning,
+            loop_hard_stop=self.loop_hard_stop,
+            loop_window=self.loop_window,
+        )

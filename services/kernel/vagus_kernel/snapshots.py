@@ -1,0 +1,88 @@
+"""Snapshots: a session's folded state at one point of its log, so that activation need not read all of it.
+
+Only a projection: one that does not check out is left unread, and the log is folded from its beginning.
+"""
+
+import logging
+
+import blake3
+import msgspec
+from vagus.runtime.blobs import BlobRef, Blobs
+from vagus.runtime.bucket import Bucket
+
+from vagus.contract.errors import Conflict, VagusError
+from vagus_kernel.evolve import FOLD_VERSION
+from vagus_kernel.state import Session
+
+_log = logging.getLogger(__name__)
+
+INLINE_BYTES = 256 * 1024
+"""A longer snapshot is a blob: the bucket's values must fit a message."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All branches of a session as of one stream sequence."""
+
+    stream_sequence: int
+    session: Session
+    digests: dict[str, str]
+    """Of the last event of each branch."""
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    fold_version: int
+    stream_sequence: int
+    digest: str
+    body: msgspec.Raw | None = None
+    blob: BlobRef | None = None
+
+
+class Snapshots:
+    """The bucket of snapshots."""
+
+    def __init__(self, bucket: Bucket, blobs: Blobs) -> None:
+        self._bucket = bucket
+        self._blobs = blobs
+
+    async def read(self, session_id: str) -> tuple[Snapshot, int] | None:
+        """The snapshot and its revision in the bucket; None if there is none that can be trusted."""
+        entry = await self._bucket.get(session_id)
+        if entry is None:
+            return None
+        try:
+            envelope = msgspec.json.decode(entry.value, type=_Envelope)
+            if envelope.fold_version != FOLD_VERSION:
+                return None
+            body = bytes(envelope.body or b"")
+            if envelope.blob is not None:
+                body = await self._blobs.get(session_id, envelope.blob)
+            if blake3.blake3(body).hexdigest() != envelope.digest:
+                raise msgspec.ValidationError("the digest does not match")
+            return msgspec.json.decode(body, type=Snapshot), entry.revision
+        except (msgspec.MsgspecError, VagusError) as error:
+            _log.warning("snapshot of session %s is discarded: %s", session_id, error)
+            return None
+
+    async def write(self, session_id: str, snapshot: Snapshot, revision: int) -> int:
+        """Replace the snapshot that had `revision` (0: none); returns the new revision.
+
+        A revision that is out of date means that somebody else keeps it: theirs stays, and its
+        revision is told.
+        """
+        body = msgspec.json.encode(snapshot)
+        inline = len(body) <= INLINE_BYTES
+        envelope = _Envelope(
+            fold_version=FOLD_VERSION,
+            stream_sequence=snapshot.stream_sequence,
+            digest=blake3.blake3(body).hexdigest(),
+            body=msgspec.Raw(body) if inline else None,
+            blob=None if inline else await self._blobs.put(session_id, body, "application/json"),
+        )
+        value = msgspec.json.encode(envelope)
+        try:
+            if revision:
+                return await self._bucket.update(session_id, value, revision)
+            return await self._bucket.create(session_id, value)
+        except Conflict:
+            entry = await self._bucket.get(session_id)
+            return entry.revision if entry is not None else 0
