@@ -21,8 +21,7 @@ def of(shape: inspect.Type) -> st.SearchStrategy[object]:
     """Values of a type as msgspec sees it."""
     match shape:
         case inspect.StructType():
-            fields = {field.name: of(field.type) for field in shape.fields}
-            return st.builds(shape.cls, **fields)
+            return st.builds(shape.cls, **fields(shape.cls))
         case inspect.UnionType():
             return st.one_of([of(member) for member in shape.types])
         case inspect.EnumType():
@@ -47,7 +46,14 @@ def of(shape: inspect.Type) -> st.SearchStrategy[object]:
             return JSON
 
 
-KNOWN: st.SearchStrategy[Kind] = st.one_of([of(inspect.type_info(cls)) for cls in BY_TYPE.values()])
+def fields(cls: type[msgspec.Struct]) -> dict[str, st.SearchStrategy[object]]:
+    """Values of a struct's fields."""
+    shape = inspect.type_info(cls)
+    assert isinstance(shape, inspect.StructType)
+    return {field.name: of(field.type) for field in shape.fields}
+
+
+KNOWN: st.SearchStrategy[Kind] = st.one_of([st.builds(cls, **fields(cls)) for cls in BY_TYPE.values()])
 """Every known kind."""
 
 UNKNOWN: st.SearchStrategy[EventKind] = st.builds(
