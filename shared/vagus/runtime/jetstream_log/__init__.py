@@ -1,0 +1,5 @@
+"""Session logs on JetStream: one stream a session, one message a commit."""
+
+from vagus.runtime.jetstream_log.log import JetStreamLog
+
+__all__ = ["JetStreamLog"]
