@@ -56,6 +56,9 @@ _log = logging.getLogger(__name__)
 PATIENCE_S: Final = 60.0
 """How long a commit is tried while the server cannot be reached."""
 RETRY_S: Final = 0.25
+BACK_AFTER_S: Final = 0.5
+"""When inputs that could not be handled now come again."""
+PAGE_EVENTS: Final = 500
 CLOCK_S: Final = 1.0
 """How often a session that waits for something looks at the clock."""
 
@@ -78,6 +81,7 @@ class Actor:
         self._arrived = anyio.Event()
         self._stopping = False
         self._reconnected = False
+        self._back_after_s = 0.0
         self._spans: dict[str, TurnSpans] = {}
         self._performer: Performer | None = None
         self._thinker: Thinker
@@ -111,6 +115,7 @@ class Actor:
     def busy(self) -> bool:
         """Whether anything waits, is held or is owed."""
         owed = self._performer is None or self._performer.busy
+        owed = owed or bool(self._reception.unsettled())
         return owed or bool(self._mailbox) or any(lane.held() for lane in self.lanes.values())
 
     @property
@@ -137,8 +142,10 @@ class Actor:
                 tasks.cancel_scope.cancel()
         except* Conflict:
             _log.warning("session %s was written by another kernel and is left to it", self.session_id)
-        except* (Unavailable, OutcomeUnknown, Busy) as group:
+            self._back_after_s = BACK_AFTER_S
+        except* VagusError as group:
             _log.warning("session %s is left for now: %s", self.session_id, group.exceptions[0])
+            self._back_after_s = BACK_AFTER_S
         finally:
             await self._give_back()
 
@@ -225,8 +232,10 @@ class Actor:
                 await self._snapshot()
         unsettled = [item for item in self._mailbox if isinstance(item, Delivery)]
         unsettled += [held.delivery for lane in self.lanes.values() for held in lane.held()]
+        unsettled += self._reception.unsettled()
         for delivery in unsettled:
-            await self.settle(delivery, back=True)
+            self.ports.keep_alive.drop(delivery)
+            await delivery.nak(self._back_after_s)
         for spans in self._spans.values():
             spans.end()
 
@@ -316,7 +325,7 @@ class Actor:
     async def _ended(self, branch_id: str, turn: Turn | None, stored: tuple[EventRecord, ...]) -> None:
         """A turn's last event is committed: reply, ack, and let the next input begin."""
         lane = self.lane(branch_id)
-        command_id = stored[-1].correlation_id
+        command_id = turn.command_id if turn is not None else stored[0].correlation_id
         events = [record for record in lane.events if record.correlation_id == command_id]
         holder, lane.holder, lane.events = lane.holder, None, []
         self.spans(branch_id).end()
@@ -336,14 +345,29 @@ class Actor:
         await self._reception.advance(branch_id)
 
     async def events_of(self, branch_id: str, first: int, command_id: str | None) -> list[EventRecord]:
-        """The events of a tick, from the log."""
+        """The events of a tick that began at sequence `first`, from the log."""
         found: list[EventRecord] = []
         while True:
-            page = await self.ports.log.read(self.session_id, branch_id, from_sequence=first, limit=500)
+            page = await self._page(branch_id, first)
             found += (record for record in page if record.correlation_id == command_id)
-            if len(page) < 500 or tick_output(found) is not None:
+            if len(page) < PAGE_EVENTS or tick_output(found) is not None:
                 return found
             first = page[-1].sequence + 1
+
+    async def find_tick(self, branch_id: str, command_id: str) -> list[EventRecord]:
+        """The events of a tick that has ended, searched for backwards from the branch's head."""
+        branch = self.session.branches.get(branch_id) if self.session is not None else None
+        last = branch.head_sequence if branch is not None else 0
+        while last > 0:
+            first = max(1, last - PAGE_EVENTS + 1)
+            for record in await self._page(branch_id, first):
+                if record.correlation_id == command_id and record.causation_id == command_id:
+                    return await self.events_of(branch_id, record.sequence, command_id)
+            last = first - 1
+        return []
+
+    async def _page(self, branch_id: str, first: int) -> list[EventRecord]:
+        return await self.ports.log.read(self.session_id, branch_id, from_sequence=first, limit=PAGE_EVENTS)
 
     # Doing ------------------------------------------------------------------------------------------------
 
@@ -364,10 +388,17 @@ class Actor:
         if self._performer is not None:
             self._performer.sign(effect_id)
 
-    async def settle(self, delivery: Delivery, *, back: bool = False) -> None:
-        """Ack an input, or give it back to the queue."""
+    async def settle(self, delivery: Delivery) -> None:
+        """Ack an input: it is done."""
         self.ports.keep_alive.drop(delivery)
-        await (delivery.nak() if back else delivery.ack())
+        await delivery.ack()
+
+    def supersede(self, held: Held, delivery: Delivery) -> None:
+        """The input was delivered again: from now on that delivery stands for it."""
+        if held.delivery is not delivery:
+            self.ports.keep_alive.drop(held.delivery)
+            held.delivery.forget()
+            held.delivery = delivery
 
     async def make_workspace(self) -> None:
         """Make the session's folder; blocking work in a thread."""

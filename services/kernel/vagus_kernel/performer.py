@@ -69,7 +69,8 @@ class Performer:
     @property
     def busy(self) -> bool:
         """Whether anything is owed."""
-        return bool(self._performed) or self._waiting > 0
+        asked = (done.signed_at == _FOR_GOOD for done in self._performed.values())
+        return not all(asked) or self._waiting > 0
 
     async def reconcile(self, session: Session | None) -> None:
         """Perform what is newly owed, and forget what no longer is."""

@@ -57,10 +57,9 @@ class Reception:
         self._actor = actor
         self._deferred: list[tuple[Delivery, commands.MergeBranch | commands.Close]] = []
 
-    @property
-    def deferred(self) -> bool:
-        """Whether commands wait for turns to end."""
-        return bool(self._deferred)
+    def unsettled(self) -> list[Delivery]:
+        """Commands that wait for turns to end."""
+        return [delivery for delivery, _ in self._deferred]
 
     # Deliveries -------------------------------------------------------------------------------------------
 
@@ -79,11 +78,11 @@ class Reception:
             else:
                 await self._resolution(delivery)
         except Malformed as error:
-            await self._malformed(delivery, error)
-
-    async def _malformed(self, delivery: Delivery, error: Malformed) -> None:
-        await self._refuse_raw(delivery, error)
-        await self._bury(delivery, error.message)
+            await self._refuse_raw(delivery, error)
+            await self._bury(delivery, error.message)
+        except Refused as error:  # such as by the server, for a stream that it will not make
+            await self._refuse_raw(delivery, error)
+            await self._actor.settle(delivery)
 
     async def _bury(self, delivery: Delivery, reason: str) -> None:
         ports = self._actor.ports
@@ -185,7 +184,7 @@ class Reception:
                 await self._adopt(branch.branch_id, held)
                 return
             if (known := lane.find(held.key)) is not None:
-                known.delivery = delivery
+                self._actor.supersede(known, delivery)
                 return
         found = session.waiting_for(resolution.approval_id) if session is not None else None
         if found is None:
@@ -204,10 +203,11 @@ class Reception:
     async def _adopt(self, branch_id: str, held: Held) -> None:
         """The turn in progress is this input's, from before a crash or a lost connection."""
         lane = self._actor.lane(branch_id)
-        if lane.holder is not None and lane.holder.delivery is not held.delivery:
-            self._actor.ports.keep_alive.drop(lane.holder.delivery)
         again = lane.holder is None
-        lane.holder = held
+        if lane.holder is not None:
+            self._actor.supersede(lane.holder, held.delivery)
+        else:
+            lane.holder = held
         self._actor.spans(branch_id).begin(held.traceparent)
         session = self._actor.session
         if again and self._actor.onion and session is not None and isinstance(held.input, Tick):
@@ -355,7 +355,7 @@ class Reception:
         elif branch.turn is not None and branch.turn.command_id == held.key and not branch.turn.resumed:
             await self._adopt(command.branch_id, held)
         elif (known := lane.find(held.key)) is not None:
-            known.delivery = delivery
+            actor.supersede(known, delivery)
         elif held.key in session.commands:
             await self._repeat(held, command)
         elif branch.turn is None and not lane.occupied:
@@ -368,15 +368,8 @@ class Reception:
 
     async def _repeat(self, held: Held, command: Tick) -> None:
         """A tick that has ended: its reply was lost, and stands on the log."""
-        output = None
-        async for commit in self._actor.ports.log.commits(self._actor.session_id):
-            if commit.branch_id != command.branch_id:
-                continue
-            first = next((r for r in commit.records() if r.correlation_id == held.key), None)
-            if first is not None:
-                events = await self._actor.events_of(command.branch_id, first.sequence, held.key)
-                output = tick_output(events)
-                break
+        events = await self._actor.find_tick(command.branch_id, held.key)
+        output = tick_output(events) if events else None
         await self.reply(command, output or Refused(f"command {held.key} was handled before"))
         await self._actor.settle(held.delivery)
 

@@ -122,7 +122,7 @@ def turn_context(session: Session, branch_id: str, tick: TickInput) -> TurnConte
 
 async def _standing(guards: Callable[[], Sequence[Guard] | None]) -> Sequence[Guard]:
     with anyio.move_on_after(GUARD_TIMEOUT_S):
-        while (found := guards()) is None:
+        while (found := guards()) is None:  # noqa: ASYNC110 - only after a crash, and bounded
             await anyio.sleep(POLL_S)
         return found
     raise VagusError("the turn's middlewares did not come back after a crash")

@@ -200,4 +200,5 @@ def _flat(data: bytes) -> Command:
     body = BODY.get(str(fields.get("type")))
     if body is None or body in fields:
         return _COMMANDS.decode(data)  # raises again, with the same words
-    return msgspec.convert({**fields, body: fields}, Command)
+    command: Command = msgspec.convert({**fields, body: fields}, Command)
+    return command

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import msgspec
 
 Capability = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
-"""Such as `fs:read:<glob>`, `net:egress:<host>`, `exec:cmd:<command>`, `secrets:read:<scope>`, or free-form."""
+"""Such as `fs:read:<glob>`, `net:egress:<host>`, `exec:cmd:<command>`, `secrets:read:<scope>`; or free."""
 
 
 class SpanStatus(StrEnum):
@@ -100,7 +100,7 @@ class PolicyDecision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def matches(pattern: str, capability: str) -> bool:
-    """Whether `pattern` covers `capability`: as a prefix if it ends in `*` (all of them dropped), else exactly.
+    """Whether `pattern` covers `capability`: by prefix if it ends in `*` (all dropped), else exactly.
 
     Paths in a capability are normalised before they get here; a `..` segment matches nothing.
     """

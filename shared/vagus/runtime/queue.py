@@ -87,6 +87,12 @@ class Delivery:
         """It can never be done; never deliver it again."""
         self._settle(b"+TERM")
 
+    def forget(self) -> None:
+        """It was delivered again, and that delivery is the one to settle: only make room for another."""
+        if not self.settled:
+            self.settled = True
+            self._on_settled()
+
     async def in_progress(self) -> None:
         """It is being done; the time until it would be delivered again starts anew."""
         self.tell_progress()
