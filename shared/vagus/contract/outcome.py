@@ -28,7 +28,7 @@ from vagus.contract.events import (
 from vagus.contract.json import Json
 from vagus.contract.sessions import PendingApproval, TickOutput, ToolResult
 from vagus.contract.state import LoopPhase, OperatingMode
-from vagus.contract.tools import ToolOutcome
+from vagus.contract.tools import Failure, Success
 
 TURN_STARTED: Final = "vagus.turn_started"
 CALL_REFUSED: Final = "vagus.call_refused"
@@ -40,8 +40,13 @@ CANCELLED: Final = "cancelled"
 """The RunErrored of a cancelled tick."""
 
 _K = TypeVar("_K", bound=Kind)
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 _STOPS: Final = frozenset(("completed", "error", "cancelled"))
+
+
+class _TurnStarted(msgspec.Struct, frozen=True):
+    run_id: str = ""
 
 
 def tick_output(events: Sequence[EventRecord]) -> TickOutput | None:
@@ -121,8 +126,9 @@ def _is_call(kind: EventKind) -> bool:
 
 def _run_id(kinds: Iterable[EventKind]) -> str:
     for kind in kinds:
-        if isinstance(kind, Custom) and kind.event_type == TURN_STARTED and isinstance(kind.data, dict):
-            return str(kind.data.get("run_id", ""))
+        if isinstance(kind, Custom) and kind.event_type == TURN_STARTED:
+            begun = _read(kind.data, _TurnStarted)
+            return begun.run_id if begun else ""
     return ""
 
 
@@ -171,12 +177,14 @@ def _tool_results(kinds: Iterable[EventKind]) -> tuple[ToolResult, ...]:
 def _ended(asked: ToolResult, end: ToolCallCompleted | ToolCallFailed) -> ToolResult:
     if isinstance(end, ToolCallFailed):
         return msgspec.structs.replace(asked, status="failed", error=end.error)
-    return msgspec.structs.replace(asked, status=end.status.value, outcome=_outcome(end.result))
+    return msgspec.structs.replace(
+        asked, status=end.status.value, outcome=_read(end.result, Success) or _read(end.result, Failure)
+    )
 
 
-def _outcome(result: Json) -> ToolOutcome | None:
+def _read(value: Json, shape: type[_T]) -> _T | None:
     try:
-        outcome: ToolOutcome = msgspec.convert(result, ToolOutcome)
+        read: _T = msgspec.convert(value, shape)
     except msgspec.ValidationError:
         return None
-    return outcome
+    return read
