@@ -17,6 +17,7 @@ from vagus.contract import limits
 from vagus.contract.errors import Busy, OutcomeUnknown, Refused, Unavailable
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus, Message, Subscription
+from vagus.runtime.origin import Origin
 
 log = logging.getLogger("vagus.queue")
 
@@ -54,24 +55,21 @@ class Delivery:
         "subject",
     )
 
-    def __init__(self, bus: Bus, message: Message, on_settled: Callable[[], None]) -> None:
-        # $JS.ACK.[domain.account.]stream.consumer.deliveries.stream_seq.consumer_seq.time_ns.pending[.token]
-        tokens = message.reply.split(".")
-        at = 2 if len(tokens) < 11 else 4
+    def __init__(self, bus: Bus, message: Message, origin: Origin, on_settled: Callable[[], None]) -> None:
         self._bus = bus
         self._ack_subject = message.reply
         self._on_settled = on_settled
         self.subject = message.subject
         self.data = message.data
         self.headers = message.headers
-        self.stream = tokens[at]
-        self.consumer = tokens[at + 1]
-        self.deliveries = int(tokens[at + 2])
+        self.stream = origin.stream
+        self.consumer = origin.consumer
+        self.deliveries = origin.deliveries
         """How often it was delivered, this time included."""
-        self.stream_sequence = int(tokens[at + 3])
-        self.published_at = int(tokens[at + 5]) / 1e9
+        self.stream_sequence = origin.stream_sequence
+        self.published_at = origin.stored_ns / 1e9
         """When the server stored it, seconds since the epoch, UTC."""
-        self.pending = int(tokens[at + 6])
+        self.pending = origin.pending
         """Messages that waited behind it for this consumer."""
         self.settled = False
 
@@ -186,13 +184,14 @@ class Pull:
 
     def _arrived(self, message: Message) -> None:
         self._heard = asyncio.get_running_loop().time()
-        if not message.reply.startswith("$JS.ACK."):
+        origin = Origin.of(message.reply)
+        if origin is None:
             self._told(message)
             return
         self._in_trouble = False
         self._asked = max(0, self._asked - 1)
         self._held += 1
-        delivery = Delivery(self._bus, message, self._released)
+        delivery = Delivery(self._bus, message, origin, self._released)
         if self._open:
             self._deliver(delivery)
             self._ask()
