@@ -1,1 +1,1 @@
-"""The approver of Vagus."""
+"""The approver: keeps approval tickets, takes people's answers to them, and lets them time out."""

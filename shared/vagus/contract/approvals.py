@@ -45,6 +45,8 @@ class ApprovalTicket(msgspec.Struct, frozen=True, kw_only=True):
     resolved_by: str | None = None
     resolved_at: str | None = None
     resolved_reason: str | None = None
+    resolved_answer: str | None = None
+    """The id of the answer that ended it: by this an approver knows an answer that comes again."""
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):

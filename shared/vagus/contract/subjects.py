@@ -97,11 +97,20 @@ class Subjects(msgspec.Struct, frozen=True):
         """Ephemeral: cancel a tool run."""
         return f"{self.root}.control.cancel.{tool_run_id}"
 
+    def writes(self, bucket: str) -> str:
+        """Every write to a bucket's keys, also one that the bucket refuses: a hint, not a fact."""
+        return f"$KV.{self.named(bucket)}.>"
+
     # Names without a subject of their own -----------------------------------------------------------------
 
     def named(self, name: str) -> str:
         """A stream or bucket, such as `VAGUS_INBOX` for `INBOX`."""
         return f"{self.root.upper()}_{name}"
+
+    @staticmethod
+    def is_inbox(subject: str) -> bool:
+        """Whether a reply may be sent there: nobody gets a process to speak in its own name elsewhere."""
+        return subject.startswith("_INBOX") and not set(subject) & set(" \t\r\n*>")
 
     @staticmethod
     def last_token(subject: str, back: int = 1) -> str:
