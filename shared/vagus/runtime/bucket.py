@@ -1,6 +1,7 @@
 """Key-value buckets by NATS's convention (ADR-8).
 
-A bucket is a stream, a key a subject, and the subject's last message its value. A revision is the stream sequence of the message that set the value.
+A bucket is a stream, a key a subject, and the subject's last message its value. A revision is the stream
+sequence of the message that set the value.
 """
 
 import re
@@ -61,6 +62,10 @@ class Bucket:
     async def put(self, key: str, value: bytes) -> int:
         """Set a key whatever it was; returns its revision."""
         return await self._store(key, value, {})
+
+    def put_nowait(self, key: str, value: bytes) -> None:
+        """Set a key without the server's word that it is set: for what is soon set again."""
+        self._bus.send(self._subject(key), value)
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove a key; with `revision` only if it stands at it, else `Conflict`. Idempotent without."""

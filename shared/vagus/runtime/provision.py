@@ -38,7 +38,7 @@ async def ensure(
         await ensure_stream(bus, stream, replicas)
     for bucket in streams.buckets(subjects):
         await ensure_bucket(bus, bucket, replicas)
-    await _create_stream(bus, blobs_config(subjects.named(streams.BLOBS), replicas))
+    await ensure_blobs(bus, subjects.named(streams.BLOBS), replicas)
     await ensure_consumer(bus, streams.gate_consumer(subjects))
     await ensure_consumer(bus, streams.approval_consumer(subjects))
     await ensure_consumer(bus, streams.answer_consumer(subjects))
@@ -59,6 +59,11 @@ async def ensure_stream(bus: Bus, spec: StreamSpec, replicas: int = 1) -> None:
 async def ensure_bucket(bus: Bus, spec: BucketSpec, replicas: int = 1) -> None:
     """Make one key-value bucket exist; raises as `ensure`."""
     await _create_stream(bus, bucket_config(spec, replicas))
+
+
+async def ensure_blobs(bus: Bus, bucket: str, replicas: int = 1) -> None:
+    """Make one object store exist; raises as `ensure`."""
+    await _create_stream(bus, blobs_config(bucket, replicas))
 
 
 async def ensure_consumer(bus: Bus, spec: ConsumerSpec) -> None:

@@ -1,0 +1,148 @@
+"""Blobs: values too long for a message, stored once by their content before anything names them.
+
+The layout is that of NATS's object stores (ADR-20), so that other clients can read them: chunks under a
+subject of their own, and a meta message under the object's name, `<session>/<blake3 hex>`.
+"""
+
+import hashlib
+import re
+import secrets
+from base64 import urlsafe_b64encode
+from typing import Final
+
+import blake3
+import msgspec
+
+from vagus.contract import limits
+from vagus.contract.errors import Conflict, Malformed, NotFound, Unavailable
+from vagus.runtime import clock
+from vagus.runtime.bus import Bus, Message
+
+CHUNK_BYTES: Final = 512 * limits.KIB
+_PAGE_CHUNKS: Final = 16
+_REFERENCE: Final = re.compile(r"blake3:([0-9a-f]{64})")
+
+
+class BlobRef(msgspec.Struct, frozen=True, kw_only=True, rename={"blob": "$blob"}):
+    """What stands in a message in the blob's place: `{"$blob":"blake3:<hex>","size":n,"media_type":"…"}`."""
+
+    blob: str
+    size: int
+    media_type: str
+
+
+class _Options(msgspec.Struct):
+    max_chunk_size: int
+
+
+class _Meta(msgspec.Struct, omit_defaults=True):
+    name: str
+    bucket: str
+    nuid: str
+    size: int
+    chunks: int
+    digest: str
+    mtime: str = ""
+    options: _Options | None = None
+    headers: dict[str, list[str]] = {}
+    deleted: bool = False
+
+
+class Blobs:
+    """The blobs of one object store. All methods may also raise `Unavailable` and `OutcomeUnknown`."""
+
+    def __init__(self, bus: Bus, bucket: str) -> None:
+        self._bus = bus
+        self._bucket = bucket
+        self._stream = f"OBJ_{bucket}"
+
+    async def put(self, session: str, data: bytes, media_type: str = "application/json") -> BlobRef:
+        """Store `data` for a session, unless it is there; returns what names it. Idempotent."""
+        digest = blake3.blake3(data).hexdigest()
+        reference = BlobRef(blob=f"blake3:{digest}", size=len(data), media_type=media_type)
+        name = f"{session}/{digest}"
+        if await self._meta(name) is None:
+            await self._store(name, data, media_type)
+        return reference
+
+    async def get(self, session: str, reference: BlobRef) -> bytes:
+        """The blob's bytes.
+
+        Raises:
+            NotFound: There is no such blob.
+            Malformed: The reference is none, or what is stored is not what it names.
+        """
+        named = _REFERENCE.fullmatch(reference.blob)
+        if named is None:
+            raise Malformed(f"not a blob reference: {reference.blob[:80]!r}")
+        meta = await self._meta(f"{session}/{named[1]}")
+        if meta is None:
+            raise NotFound(f"blob not found: {reference.blob} of session {session}")
+        data = await self._chunks(meta)
+        if blake3.blake3(data).hexdigest() != named[1]:
+            raise Malformed(f"blob {reference.blob} of session {session} is damaged: {len(data)} bytes")
+        return data
+
+    async def _store(self, name: str, data: bytes, media_type: str) -> None:
+        """Chunks first, under a subject that is ours alone; whoever names theirs first has stored the blob."""
+        nuid = secrets.token_hex(11)
+        pieces = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
+        for piece in pieces:
+            await self._bus.store(self._chunk_subject(nuid), piece)
+        meta = _Meta(
+            name=name,
+            bucket=self._bucket,
+            nuid=nuid,
+            size=len(data),
+            chunks=len(pieces),
+            digest="SHA-256=" + urlsafe_b64encode(hashlib.sha256(data).digest()).decode(),
+            mtime=clock.now(),
+            options=_Options(max_chunk_size=CHUNK_BYTES),
+            headers={"Content-Type": [media_type]},
+        )
+        try:
+            await self._bus.store(
+                self._meta_subject(name),
+                msgspec.json.encode(meta),
+                headers={"Nats-Rollup": "sub", "Nats-Expected-Last-Subject-Sequence": "0"},
+            )
+        except Conflict:  # somebody else has stored the same meanwhile
+            await self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": self._chunk_subject(nuid)})
+
+    async def _meta(self, name: str) -> _Meta | None:
+        answer = await self._bus.request(
+            f"$JS.API.DIRECT.GET.{self._stream}.{self._meta_subject(name)}",
+            timeout_s=limits.REQUEST_TIMEOUT_S,
+        )
+        if answer.status == 404:
+            return None
+        meta = msgspec.json.decode(answer.data, type=_Meta)
+        return None if meta.deleted else meta
+
+    async def _chunks(self, meta: _Meta) -> bytes:
+        pieces: list[bytes] = []
+        start = 1
+        while len(pieces) < meta.chunks:
+            page = await self._page(self._chunk_subject(meta.nuid), start)
+            if not page:
+                break
+            pieces += [message.data for message in page]
+            start = int(page[-1].headers["Nats-Sequence"]) + 1
+        return b"".join(pieces)
+
+    async def _page(self, subject: str, start: int) -> list[Message]:
+        *page, end = await self._bus.collect(
+            f"$JS.API.DIRECT.GET.{self._stream}",
+            msgspec.json.encode({"seq": start, "next_by_subj": subject, "batch": _PAGE_CHUNKS}),
+            last=lambda reply: reply.status != 0,
+            timeout_s=limits.REQUEST_TIMEOUT_S,
+        )
+        if end.status not in (204, 404):
+            raise Unavailable(f"cannot read {self._bucket}: {end.description} ({end.status})")
+        return page
+
+    def _chunk_subject(self, nuid: str) -> str:
+        return f"$O.{self._bucket}.C.{nuid}"
+
+    def _meta_subject(self, name: str) -> str:
+        return f"$O.{self._bucket}.M.{urlsafe_b64encode(name.encode()).decode()}"

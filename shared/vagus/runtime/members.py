@@ -1,0 +1,181 @@
+"""Who lives: every process holds a lease in the bucket of members and renews it; others watch.
+
+Keys: `kernel.<id>`, `policygate.<id>`, `approver.<id>`, `runner.<pool>.<id>`. Which kernel owns which
+partition follows from the live kernels alone. That is an optimisation: two that disagree for a moment do no harm.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+import blake3
+import msgspec
+from anyio.abc import TaskStatus
+
+from vagus.contract import limits, streams
+from vagus.contract.errors import VagusError
+from vagus.contract.json import Json
+from vagus.contract.subjects import Subjects
+from vagus.runtime.bucket import Bucket, CaughtUp, Deleted
+from vagus.runtime.bus import Bus
+
+log = logging.getLogger("vagus.members")
+
+EXPIRY_CHECK_S: Final = 0.5
+RELEASE_TIMEOUT_S: Final = 1.0
+
+
+class Lease:
+    """Says that we live: `async with Lease(bus, subjects, "kernel.k1"): ...`.
+
+    Taken at entry (one left behind under the same key is taken over), renewed every `limits.MEMBER_RENEW_S`
+    and after each reconnect, removed at exit.
+
+    Args:
+        bus: The connection.
+        subjects: The names.
+        key: Process kind and instance.
+        body: What others should know of us.
+    """
+
+    def __init__(
+        self, bus: Bus, subjects: Subjects, key: str, body: Mapping[str, Json] | None = None
+    ) -> None:
+        self._bus = bus
+        self._bucket = Bucket(bus, subjects.named(streams.MEMBERS))
+        self._key = key
+        self._body = msgspec.json.encode(body or {})
+        self._timer: asyncio.TimerHandle | None = None
+        self._forget_hook: Callable[[], None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._bucket.put(self._key, self._body)
+        self._forget_hook = self._bus.on_reconnect(self._renew)
+        self._tick()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._forget_hook is not None:
+            self._forget_hook()
+        if self._timer is not None:
+            self._timer.cancel()
+        with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True):
+            try:
+                await self._bucket.delete(self._key)
+            except VagusError as failure:
+                log.info("the lease %s is left to expire: %s", self._key, failure.message)
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(limits.MEMBER_RENEW_S, self._tick)
+        self._renew()
+
+    def _renew(self) -> None:
+        self._bucket.put_nowait(self._key, self._body)
+
+
+class Members:
+    """The live view that `members` gives."""
+
+    def __init__(self, bus: Bus, bucket: Bucket) -> None:
+        self._bus = bus
+        self._bucket = bucket
+        self._seen: dict[str, float] = {}
+        self._live: dict[str, Json] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def live(self) -> Mapping[str, Json]:
+        """The bodies of those that live, by key. A picture of this moment: it does not change any more."""
+        return self._live
+
+    async def changed(self) -> None:
+        """Wait until `live` is another; returns at once if it changed while nobody waited."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def follow(self, pattern: str, *, task_status: TaskStatus[None]) -> None:
+        """Keep the view up to date; started when it is."""
+        async with self._bucket.watch(pattern) as changes:
+            async for change in changes:
+                if isinstance(change, CaughtUp):
+                    self._changed.clear()
+                    task_status.started()
+                elif isinstance(change, Deleted):
+                    self._drop(change.key)
+                else:
+                    self._keep(change.key, change.value)
+
+    async def expire(self) -> None:
+        """Drop those whose lease was not renewed; without a connection nobody is judged."""
+        while True:
+            await anyio.sleep(EXPIRY_CHECK_S)
+            if self._bus.connected:
+                oldest = anyio.current_time() - limits.MEMBER_LEASE_S
+                for key in [key for key, seen in self._seen.items() if seen < oldest]:
+                    log.warning("%s has not renewed its lease for %g s", key, limits.MEMBER_LEASE_S)
+                    self._drop(key)
+
+    def forgive(self) -> None:
+        """Give everybody a whole lease from now on: nobody could be heard."""
+        now = anyio.current_time()
+        self._seen = dict.fromkeys(self._seen, now)
+
+    def _keep(self, key: str, value: bytes) -> None:
+        self._seen[key] = anyio.current_time()
+        body = _body(value)
+        if key not in self._live or self._live[key] != body:
+            self._live = self._live | {key: body}
+            self._changed.set()
+
+    def _drop(self, key: str) -> None:
+        self._seen.pop(key, None)
+        if key in self._live:
+            self._live = {other: body for other, body in self._live.items() if other != key}
+            self._changed.set()
+
+
+@asynccontextmanager
+async def members(bus: Bus, subjects: Subjects, pattern: str = ">") -> AsyncIterator[Members]:
+    """A live view of the members whose key matches `pattern`, such as `kernel.*`; complete from the start.
+
+    A member is gone when it says so, or when it was not heard of for `limits.MEMBER_LEASE_S`.
+    """
+    view = Members(bus, Bucket(bus, subjects.named(streams.MEMBERS)))
+    forget_hook = bus.on_reconnect(view.forgive)
+    try:
+        async with anyio.create_task_group() as group:
+            await group.start(view.follow, pattern)
+            group.start_soon(view.expire)
+            yield view
+            group.cancel_scope.cancel()
+    finally:
+        forget_hook()
+
+
+def owned(partitions: int, me: str, live: Collection[str]) -> frozenset[int]:
+    """The partitions that are `me`'s among the `live`: each goes to the one with the highest hash.
+
+    When a member comes or goes, only its own partitions change hands. Empty if `me` does not live.
+    """
+    return frozenset(
+        partition
+        for partition in range(partitions)
+        if max(live, key=lambda member: _weight(partition, member), default=None) == me
+    )
+
+
+def _weight(partition: int, member: str) -> bytes:
+    return blake3.blake3(f"{partition} {member}".encode()).digest(8)
+
+
+def _body(value: bytes) -> Json:
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return None
