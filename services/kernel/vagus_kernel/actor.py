@@ -23,6 +23,7 @@ from vagus.contract.errors import (
     Conflict,
     ErrorInfo,
     Interrupted,
+    Malformed,
     OutcomeUnknown,
     Refused,
     Unavailable,
@@ -267,8 +268,8 @@ class Actor:
         hit("kernel.before_commit")
         try:
             stored = await self._commit(outcome, branch_id)
-        except Refused as error:
-            return error
+        except (Refused, Malformed) as error:
+            return error  # nothing was stored: it is too long, or cannot be written as JSON
         hit("kernel.committed_not_performed")
         if held is not None:
             lane.holder = held

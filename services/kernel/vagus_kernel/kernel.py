@@ -141,7 +141,7 @@ async def make_ports(bus: Bus, settings: KernelSettings) -> AsyncIterator[Ports]
                 subjects=subjects,
                 settings=settings,
                 config=settings.config(),
-                log=JetStreamLog(bus, subjects, replicas=settings.replicas),
+                log=JetStreamLog(bus, subjects, direct=True, replicas=settings.replicas),
                 snapshots=Snapshots(bucket(streams.SNAPSHOTS), Blobs(bus, subjects.named(streams.BLOBS))),
                 sessions=bucket(streams.SESSIONS),
                 policies=bucket(streams.POLICIES),
@@ -170,7 +170,7 @@ async def serve(
         sweeper = anyio.CancelScope()
         try:
             async with (
-                Lease(bus, subjects, me, b"{}"),
+                Lease(bus, subjects, me, {"provider": settings.provider}),
                 members(bus, subjects, "kernel.*") as view,
             ):
                 tasks.start_soon(_in_scope, sweeper, kernel.sweep)

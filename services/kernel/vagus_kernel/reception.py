@@ -118,7 +118,7 @@ class Reception:
     async def answer(self, given: Input) -> None:
         """An answer to an effect. One that cannot be stored ends its turn instead."""
         refused = await self._actor.apply(given, traceparent=self._traceparent(given))
-        if isinstance(refused, Refused) and not isinstance(given, inputs.GiveUp):
+        if isinstance(refused, Refused | Malformed) and not isinstance(given, inputs.GiveUp):
             branch_id = self._branch_of(given)
             if branch_id is not None:
                 await self._actor.apply(inputs.GiveUp(branch_id=branch_id, reason=refused.message))
