@@ -173,11 +173,15 @@ BODY: dict[str, str] = {
 """The field that holds the body of each type of command."""
 
 
+_NOTHING: msgspec.Raw = msgspec.Raw()
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to a command: exactly one of `ok` and `error`."""
 
     command_id: str
-    ok: msgspec.Raw | None = None
+    ok: msgspec.Raw = _NOTHING
+    """JSON; empty if there is an error. (Not optional: msgspec reads no union with `Raw`.)"""
     error: ErrorInfo | None = None
 
 

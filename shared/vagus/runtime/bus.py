@@ -132,6 +132,12 @@ class Bus:
         """The longest message in bytes, headers included, that the server takes."""
         return self._wire.max_payload
 
+    @property
+    def server_version(self) -> str:
+        """Of the server that we are connected to, such as `2.15.1`."""
+        version = self._wire.connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}"
+
     def new_inbox(self) -> str:
         """A subject of our own that nobody else uses."""
         return self._wire.new_inbox()

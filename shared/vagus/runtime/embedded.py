@@ -114,7 +114,7 @@ class EmbeddedServer:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),
+                preexec_fn=die_with_parent(),
             )
         try:
             with anyio.fail_after(timeout_s):
@@ -194,7 +194,7 @@ def _quoted(path: Path) -> str:
     return msgspec.json.encode(str(path)).decode()
 
 
-def _die_with_parent() -> Callable[[], None] | None:
+def die_with_parent() -> Callable[[], None] | None:
     """What the child runs before it becomes the server: Linux then kills it when we end, however we do."""
     if sys.platform != "linux":
         return None

@@ -1,0 +1,156 @@
+"""The client: one connection, through which sessions are made, found and answered for."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import uuid4
+
+from vagus.contract.approvals import ApprovalDecision, ApprovalTicket
+from vagus.contract.commands import CreateSession, NewSession
+from vagus.contract.ids import check_id
+from vagus.contract.models import ModelRouting
+from vagus.contract.policy import PolicySet
+from vagus.contract.sessions import SessionManifest, SessionSummary
+from vagus.contract.state import BudgetState
+from vagus.contract.subjects import Subjects
+from vagus.contract.tools import ToolDefinition
+from vagus.runtime import bus as buses
+from vagus.runtime import clock
+from vagus.runtime.bus import Bus
+from vagus.runtime.jetstream_log import JetStreamLog
+from vagus.sdk.dispatch import Dispatch
+from vagus.sdk.reading import check_session
+from vagus.sdk.registry import Registry
+from vagus.sdk.replies import Replies, open_replies
+from vagus.sdk.session import Session
+from vagus.sdk.tickets import Tickets
+
+DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
+
+
+class Client:
+    """A connection to Vagus; made by `connect`. Safe to use from many tasks at once."""
+
+    def __init__(self, *, actor: str, bus: Bus, replies: Replies, subjects: Subjects) -> None:
+        self.bus: Final = bus
+        self.subjects: Final = subjects
+        self._actor = actor
+        self._log = JetStreamLog(bus, subjects)
+        self._dispatch = Dispatch(bus=bus, log=self._log, replies=replies, subjects=subjects)
+        self._registry = Registry(bus=bus, log=self._log, subjects=subjects)
+        self._tickets = Tickets(bus=bus, replies=replies, subjects=subjects)
+
+    @classmethod
+    @asynccontextmanager
+    async def over(cls, bus: Bus, subjects: Subjects, *, actor: str = "") -> AsyncIterator["Client"]:
+        """A client on a connection that somebody else opened and closes."""
+        async with open_replies(bus) as replies:
+            yield cls(actor=actor, bus=bus, replies=replies, subjects=subjects)
+
+    # Sessions ---------------------------------------------------------------------------------------------
+
+    async def create_session(
+        self,
+        *,
+        owner: str,
+        policy: PolicySet,
+        session_id: str | None = None,
+        model_routing: ModelRouting | None = None,
+        budget: BudgetState | None = None,
+    ) -> Session:
+        """Create a session, or return the one that has this id already.
+
+        Args:
+            owner: Whose it is.
+            policy: What it may do.
+            session_id: 1 to 64 of `A-Z a-z 0-9 _ -`; None makes one up.
+            model_routing: Which model it asks; None: the kernel's default.
+            budget: What its branches may spend at first.
+
+        Raises:
+            Conflict: A session of this id exists with another policy.
+            InvalidId: The id is not one.
+        """
+        name = str(uuid4()) if session_id is None else check_id("session id", session_id)
+        command = CreateSession(
+            command_id=str(uuid4()),
+            session_id=name,
+            actor=self._actor,
+            sent_at=clock.now(),
+            create_session=NewSession(owner=owner, policy=policy, model_routing=model_routing, budget=budget),
+        )
+        await self._dispatch.ask(command, SessionManifest)
+        return self._session(name)
+
+    async def session(self, session_id: str) -> Session:
+        """The session of this id; raises `SessionNotFound`."""
+        await check_session(self._log, check_id("session id", session_id))
+        return self._session(session_id)
+
+    async def sessions(self) -> list[SessionSummary]:
+        """All sessions, newest first; each at most a second behind its log."""
+        return await self._registry.sessions()
+
+    # People -----------------------------------------------------------------------------------------------
+
+    async def approvals(self, session_id: str | None = None) -> list[ApprovalTicket]:
+        """Tickets that wait for an answer, oldest first; of one session, or of all."""
+        return await self._tickets.pending(None if session_id is None else check_id("session id", session_id))
+
+    async def approve(self, approval_id: str, *, actor: str, reason: str = "") -> ApprovalTicket:
+        """Allow what a ticket asks for; the call then runs by itself, if the policy still allows it.
+
+        Raises `ApprovalNotPending` if there is no such ticket or it has been answered.
+        """
+        return await self._tickets.answer(approval_id, ApprovalDecision.APPROVED, actor=actor, reason=reason)
+
+    async def deny(self, approval_id: str, *, actor: str, reason: str = "") -> ApprovalTicket:
+        """Refuse what a ticket asks for; the call ends as failed. Raises as `approve`."""
+        return await self._tickets.answer(approval_id, ApprovalDecision.DENIED, actor=actor, reason=reason)
+
+    # Tools ------------------------------------------------------------------------------------------------
+
+    async def tools(self) -> list[ToolDefinition]:
+        """All registered tools, by name; a call of one waits until a runner of its pool is alive."""
+        return await self._registry.tools()
+
+    def _session(self, session_id: str) -> Session:
+        return Session(
+            session_id,
+            actor=self._actor,
+            dispatch=self._dispatch,
+            log=self._log,
+            registry=self._registry,
+        )
+
+
+@asynccontextmanager
+async def connect(
+    server: str = DEFAULT_SERVER,
+    *,
+    actor: str = "",
+    credentials: str | None = None,
+    name: str = "vagus-client",
+    root_subject: str = "vagus",
+) -> AsyncIterator[Client]:
+    """Connect to the NATS server (several: comma-separated) that the processes of Vagus use.
+
+    After the first success the connection is restored for ever.
+
+    Args:
+        server: Its URL.
+        actor: Who speaks, as commands and the log name them.
+        credentials: Path of a NATS credentials file.
+        name: What the server's operator sees.
+        root_subject: First token of all subjects; as the processes' `VAGUS_ROOT_SUBJECT`.
+
+    Raises:
+        Unavailable: No server there within 10 s.
+        InvalidId: The root subject is not one.
+    """
+    subjects = Subjects(root=check_id("root subject", root_subject))
+    async with (
+        buses.connect(server, name=name, credentials=credentials) as bus,
+        Client.over(bus, subjects, actor=actor) as client,
+    ):
+        yield client

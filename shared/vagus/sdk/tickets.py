@@ -1,0 +1,79 @@
+"""Approval tickets as people see them: what waits for an answer, and answering it."""
+
+from uuid import uuid4
+
+import msgspec
+
+from vagus.contract import limits
+from vagus.contract.approvals import Answer, ApprovalDecision, ApprovalTicket, TicketState
+from vagus.contract.errors import ApprovalNotPending, Malformed, OutcomeUnknown
+from vagus.contract.messages import decode
+from vagus.contract.streams import TICKETS
+from vagus.contract.subjects import Subjects
+from vagus.runtime.bucket import Bucket
+from vagus.runtime.bus import Bus
+from vagus.sdk.dispatch import unwrap
+from vagus.sdk.post import encoded, store_once
+from vagus.sdk.replies import Replies
+
+
+class Tickets:
+    """The bucket of tickets, and the way to the approvers."""
+
+    def __init__(self, *, bus: Bus, replies: Replies, subjects: Subjects) -> None:
+        self._bus = bus
+        self._bucket = Bucket(bus, subjects.named(TICKETS))
+        self._replies = replies
+        self._subjects = subjects
+
+    async def pending(self, session_id: str | None) -> list[ApprovalTicket]:
+        """Tickets without an answer, oldest first."""
+        entries = await self._bucket.entries(">" if session_id is None else f"{session_id}.*")
+        tickets = [decode(entry.value, ApprovalTicket) for entry in entries]
+        waiting = [ticket for ticket in tickets if ticket.state is TicketState.PENDING]
+        return sorted(waiting, key=lambda ticket: (ticket.created_at, ticket.approval_id))
+
+    async def answer(
+        self, approval_id: str, decision: ApprovalDecision, *, actor: str, reason: str
+    ) -> ApprovalTicket:
+        """Answer a ticket; returns it as it stands then.
+
+        Raises:
+            ApprovalNotPending: There is no such ticket, or it has been answered.
+            OutcomeUnknown: The answer is stored, and no approver has confirmed it in time.
+        """
+        ticket = await self._find(approval_id)
+        answer = Answer(
+            answer_id=str(uuid4()), approval_id=approval_id, decision=decision, actor=actor, reason=reason
+        )
+        with self._replies.expect() as awaited:
+            addressed = msgspec.structs.replace(answer, reply_to=awaited.reply_to)
+            subject = self._subjects.answer(ticket.session_id)
+            await store_once(self._bus, subject, encoded(addressed), msg_id=answer.answer_id)
+            reply = await awaited.settled(limits.REPLY_TIMEOUT_S)
+        if reply is not None:
+            return unwrap(reply, ApprovalTicket)
+        return await self._missed(answer)
+
+    async def _missed(self, answer: Answer) -> ApprovalTicket:
+        """What became of an answer whose reply did not come."""
+        ticket = await self._find(answer.approval_id)
+        if str(ticket.state) == str(answer.decision) and ticket.resolved_by == answer.actor:
+            return ticket
+        if ticket.state is not TicketState.PENDING:
+            raise ApprovalNotPending(f"approval not pending: {answer.approval_id}")
+        raise OutcomeUnknown(
+            f"no approver has confirmed the answer to {answer.approval_id} "
+            f"within {limits.REPLY_TIMEOUT_S:g} s: it is stored, and counts as soon as one is alive"
+        )
+
+    async def _find(self, approval_id: str) -> ApprovalTicket:
+        try:
+            entries = await self._bucket.entries(f"*.{approval_id}")
+        except Malformed:
+            entries = []  # no key is spelled like this
+        for entry in entries:
+            ticket = decode(entry.value, ApprovalTicket)
+            if ticket.approval_id == approval_id:  # and not a wildcard that happens to match
+                return ticket
+        raise ApprovalNotPending(f"approval not pending: {approval_id}")
