@@ -77,7 +77,7 @@ class System:
 KINDS = {
     "kernel": ("vagus_kernel.kernel", "vagus_kernel.settings:KernelSettings"),
     "gate": ("vagus_policygate.gate", "vagus_policygate.settings:Settings"),
-    "runner": ("vagus_toolrunner.service", "vagus_toolrunner.settings:RunnerSettings"),
+    "runner": ("vagus_toolrunner.runner", "vagus_toolrunner.settings:RunnerSettings"),
     "approver": ("vagus_approver.approver", "vagus_approver.settings:Settings"),
 }
 
