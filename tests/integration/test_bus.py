@@ -89,6 +89,21 @@ async def test_an_unknown_stream_is_an_api_error_with_its_codes(bus: Bus, subjec
     assert (caught.value.code, caught.value.err_code) == (404, 10059)
 
 
+async def test_what_is_sent_right_before_the_end_arrives(broker: EmbeddedServer, subjects: Subjects) -> None:
+    async with connect(broker.url, name="reader") as reader, reader.subscribe(subjects.root) as messages:
+        async with connect(broker.url, name="writer") as writer:
+            for number in range(3):
+                writer.send(subjects.root, b"%d" % number)
+        with anyio.fail_after(2):
+            assert [(await anext(messages)).data for _ in range(3)] == [b"0", b"1", b"2"]
+
+
+async def test_a_message_too_long_for_its_stream_is_refused(bus: Bus, subjects: Subjects) -> None:
+    await make_stream(bus, subjects, max_msg_size=10)
+    with pytest.raises(Refused):
+        await bus.store(f"{subjects.root}.x.a", b"x" * 11)
+
+
 async def test_many_requests_at_once_get_their_own_replies(bus: Bus, subjects: Subjects) -> None:
     await bus.subscribe_callback(f"{subjects.root}.echo", lambda asked: bus.send(asked.reply, asked.data))
     wrong = []

@@ -7,6 +7,7 @@ from tests.kit.waiting import eventually
 from vagus.contract import limits
 from vagus.contract.streams import ConsumerSpec, StreamSpec
 from vagus.contract.subjects import Subjects
+from vagus.runtime import queue as module
 from vagus.runtime.bus import Bus
 from vagus.runtime.provision import ensure_consumer, ensure_stream
 from vagus.runtime.queue import Delivery, KeepAlive, Pull, dead_letter
@@ -129,6 +130,48 @@ async def test_what_comes_after_the_end_goes_to_others_at_once(queue: Queue) -> 
         assert delivery.deliveries == 1
 
 
+async def test_a_pull_that_expires_is_renewed(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXPIRES_S", 0.2)
+    monkeypatch.setattr(module, "HEARTBEAT_S", 0.1)
+    asked: list[str] = []
+    send = queue.bus.send
+
+    def overhear(subject: str, *rest: bytes, **more: str) -> None:
+        asked.append(subject)
+        send(subject, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(queue.bus, "send", overhear)
+    async with queue.pull():
+        await eventually(lambda: len(asked) == 3)
+        await queue.put(b"x")
+        await eventually(lambda: queue.got)
+
+
+async def test_a_pull_that_the_server_has_lost_is_asked_again(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_S", 0.1)
+    with monkeypatch.context() as broken:
+        broken.setattr(queue.bus, "send", lambda *_, **__: None)
+        pull = queue.pull()
+        await pull.__aenter__()
+    await queue.put(b"x")
+    await eventually(lambda: queue.got)
+    await pull.__aexit__(None, None, None)
+
+
+async def test_a_delivery_on_its_way_at_the_end_goes_back_at_once(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull = queue.pull()
+    await pull.__aenter__()
+    await queue.bus.api("INFO")
+    queue.bus.send(f"{queue.subject}.a", b"x")  # stored and delivered while the pull ends
+    await pull.__aexit__(None, None, None)
+    async with queue.pull():
+        await eventually(lambda: queue.got, timeout_s=0.9)  # less than ack_wait
+
+
 async def test_a_kept_delivery_is_not_delivered_again(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PROGRESS_S", 0.2)
     async with queue.pull(), KeepAlive(queue.bus) as keep:
@@ -154,6 +197,21 @@ async def test_a_dead_letter_keeps_message_reason_and_origin(queue: Queue, subje
     assert letter.headers["Vagus-Subject"] == f"{queue.subject}.a"
     assert letter.headers["Vagus-Original-Nats-Msg-Id"] == "id"
     assert letter.headers["K"] == "v"
+
+
+async def test_a_dead_letter_that_is_too_long_is_cut(queue: Queue, subjects: Subjects) -> None:
+    dead = StreamSpec(name=subjects.named("DEAD"), subjects=(subjects.dead(),), allow_direct=True)
+    await ensure_stream(queue.bus, dead)
+    size = queue.bus.max_payload - 100
+    async with queue.pull():
+        await queue.put(b"x" * size)
+        (delivery,) = await eventually(lambda: queue.got)
+        await dead_letter(queue.bus, subjects, "test.s", delivery, "r" * 5000)
+        await eventually(lambda: is_empty(queue))
+    letter = await queue.bus.request(f"$JS.API.DIRECT.GET.{dead.name}", b'{"seq":1}', timeout_s=1)
+    assert letter.headers["Vagus-Size"] == str(size)
+    assert len(letter.data) < size
+    assert len(letter.headers["Vagus-Reason"]) == 1000
 
 
 async def test_without_room_for_dead_letters_the_message_comes_again(

@@ -84,7 +84,7 @@ class Blobs:
         return data
 
     async def _store(self, name: str, data: bytes, media_type: str) -> None:
-        """Chunks first, under a subject that is ours alone; whoever names theirs first has stored the blob."""
+        """Chunks first, under a subject that is ours alone; who names theirs first has stored the blob."""
         nuid = secrets.token_hex(11)
         pieces = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
         for piece in pieces:

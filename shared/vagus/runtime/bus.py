@@ -36,6 +36,10 @@ LATE_CHECK_S: Final = 0.05
 
 _LOST_RACE: Final = frozenset({10070, 10071, 10164})
 """Wrong last message id; wrong last sequence; the same on replicated streams."""
+_NO_ROOM: Final = frozenset({10002, 10023, 10028, 10047})
+"""Limits of the account or the server: resources, memory, storage."""
+_STORE_FAILED: Final = 10077
+"""The stream is full, or the disk failed; the text tells which."""
 
 Hook = Callable[[], None]
 
@@ -255,14 +259,15 @@ class Bus:
 
         Raises:
             ApiError: The server refused it, for instance with code 404.
-            Unavailable: No connection, or JetStream is not there.
+            Conflict, Busy: As with `store`.
+            Unavailable: No connection, or JetStream is not there or not ready.
             OutcomeUnknown: No answer in time.
         """
         data = b"" if body is None else msgspec.json.encode(body)
         answer = await self.request(f"$JS.API.{verb}", data, timeout_s=timeout_s)
         fault = _API_REPLY.decode(answer.data).error
         if fault is not None:
-            raise ApiError(fault.description, fault.code, fault.err_code)
+            raise _typed(fault)
         return _OBJECT.decode(answer.data)
 
     # Receiving --------------------------------------------------------------------------------------------
@@ -409,14 +414,17 @@ class _Feed:
 
 
 def _typed(fault: _Fault) -> VagusError:
-    """The error of ours that a refusal to store is."""
+    """The error of ours that a refusal by JetStream is."""
     text = f"{fault.description} ({fault.err_code})"
     if fault.err_code in _LOST_RACE:
         return Conflict(f"another writer was first: {text}")
-    if fault.code == 429 or "maximum" in fault.description or "insufficient" in fault.description:
-        return Busy(f"the queue is full: {text}")
-    if fault.code == 503 or fault.err_code == 10077:
-        return Unavailable(f"JetStream cannot store now: {text}")
+    if fault.code == 429 or fault.err_code in _NO_ROOM:
+        return Busy(f"there is no room: {text}")
+    if fault.err_code == _STORE_FAILED:
+        full = fault.description.startswith("maximum")
+        return Busy(f"the stream is full: {text}") if full else Unavailable(f"storage failed: {text}")
+    if fault.code == 503:
+        return Unavailable(f"JetStream is not ready: {text}")
     return ApiError(fault.description, fault.code, fault.err_code)
 
 
@@ -505,7 +513,8 @@ class _Life:
 
     async def error(self, error: Exception) -> None:
         self.last_error = str(error) or type(error).__name__
-        log.debug("NATS: %s", self.last_error)
+        forbidden = "permissions violation" in self.last_error
+        log.log(logging.WARNING if forbidden else logging.DEBUG, "NATS: %s", self.last_error)
 
     async def disconnected(self) -> None:
         if not self._ending:
@@ -526,4 +535,4 @@ class _Life:
         """Close, in bounded time even when cancelled: nats-py's close waits for the socket."""
         self._ending = True
         with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
-            await wire.close()
+            await wire.end()

@@ -4,6 +4,7 @@ import ctypes
 import ctypes.util
 import importlib.metadata
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,7 @@ READY_TIMEOUT_S: Final = 30.0
 """A store with thousands of sessions takes seconds to recover."""
 STOP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.01
+_PR_SET_PDEATHSIG: Final = 1
 
 _CONFIG: Final = """\
 listen: "{host}:{port}"
@@ -104,18 +106,12 @@ class EmbeddedServer:
         if self.pid is not None:
             return
         self._store.mkdir(parents=True, exist_ok=True)
+        for left_behind in self._store.glob("*.ports"):  # by a crash; a later process may have its number
+            left_behind.unlink()
         config = self._store / "nats.conf"
         config.write_text(self._configuration())
         command = [str(self._binary or find_server()), "-c", str(config)]
-        with self.log_path.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: ASYNC220, S603 -- must be a child of this very thread
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=die_with_parent(),
-            )
+        self._process = self._spawn(command)
         try:
             with anyio.fail_after(timeout_s):
                 self.port = await self._ready(self._process, Path(command[0]).name)
@@ -145,6 +141,20 @@ class EmbeddedServer:
                 self._process.kill()
             self._process.wait()
             self._process = None
+
+    def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
+        with self.log_path.open("ab") as output:
+            try:
+                return subprocess.Popen(  # noqa: S603 -- our own command line
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    preexec_fn=die_with_parent(),
+                )
+            except OSError as error:
+                raise Unavailable(f"cannot start {command[0]}: {error.strerror}") from error
 
     def _configuration(self) -> str:
         return _CONFIG.format(
@@ -195,9 +205,18 @@ def _quoted(path: Path) -> str:
 
 
 def die_with_parent() -> Callable[[], None] | None:
-    """What the child runs before it becomes the server: Linux then kills it when we end, however we do."""
+    """What a child runs before it becomes its program: Linux then ends it when we end, however we do.
+
+    More exactly, when the thread that starts it ends: start children from the thread of the event loop.
+    """
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(ctypes.util.find_library("c") or "libc.so.6")  # loaded here: not after the fork
-    set_death_signal = 1
-    return lambda: libc.prctl(set_death_signal, signal.SIGTERM)
+    parent = os.getpid()
+
+    def prepare() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # we ended before it asked to be told
+            os._exit(1)
+
+    return prepare

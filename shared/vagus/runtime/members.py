@@ -1,7 +1,8 @@
 """Who lives: every process holds a lease in the bucket of members and renews it; others watch.
 
 Keys: `kernel.<id>`, `policygate.<id>`, `approver.<id>`, `runner.<pool>.<id>`. Which kernel owns which
-partition follows from the live kernels alone. That is an optimisation: two that disagree for a moment do no harm.
+partition follows from the live kernels alone. That is an optimisation: two that disagree for a moment do no
+harm.
 """
 
 import asyncio
