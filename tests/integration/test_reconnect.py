@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
@@ -70,6 +71,26 @@ async def test_a_frozen_server_leaves_the_outcome_unknown(own_broker: EmbeddedSe
     finally:
         os.kill(own_broker.pid, signal.SIGCONT)
     assert await own_bus.store("q.a", b"1", msg_id="id") == Stored("Q", 1, duplicate=True)
+
+
+async def test_many_pulls_end_soon_though_the_server_is_frozen(
+    own_broker: EmbeddedServer, own_bus: Bus
+) -> None:
+    await ensure_stream(own_bus, QUEUE)
+    await ensure_consumer(own_bus, CONSUMER)
+    got: list[Delivery] = []
+    stack = AsyncExitStack()
+    for _ in range(8):
+        await stack.enter_async_context(
+            Pull(own_bus, stream="Q", consumer="c", capacity=1, deliver=got.append)
+        )
+    assert own_broker.pid is not None
+    os.kill(own_broker.pid, signal.SIGSTOP)
+    try:
+        with anyio.fail_after(3):
+            await stack.aclose()
+    finally:
+        os.kill(own_broker.pid, signal.SIGCONT)
 
 
 async def test_what_is_published_meanwhile_is_dropped_and_counted(

@@ -24,6 +24,7 @@ from vagus.contract.errors import Malformed, Refused, Unavailable
 RECONNECT_FIRST_S: Final = 0.25
 RECONNECT_MOST_S: Final = 2.0
 FLUSH_TIMEOUT_S: Final = 5
+DRAIN_TIMEOUT_S: Final = 1
 ENVELOPE_BYTES: Final = 4 * limits.KIB
 """What headers take at most, as a guess: below the server's limit by this much nothing is counted."""
 
@@ -62,6 +63,7 @@ class Wire(Client):
         self._handlers: dict[int, Handler] = {}
         self._held_back: list[bytes] = []
         self._corked = False
+        self._mute = False
 
     async def listen(self, subject: str, handler: Handler) -> int:
         """Call `handler` for every message on `subject`, in order; returns the number to `forget` it by.
@@ -78,6 +80,7 @@ class Wire(Client):
             await self.subscribe(subject)
             if self.is_connected:
                 await self.flush(FLUSH_TIMEOUT_S)
+                self._mute = False
         except (nats.errors.Error, OSError) as error:
             self._handlers.pop(number, None)
             raise Unavailable(f"cannot subscribe to {subject}: {error or type(error).__name__}") from error
@@ -91,8 +94,10 @@ class Wire(Client):
         try:
             if subscription is not None and not self.is_closed:
                 await subscription.unsubscribe()
-                if drain and self.is_connected:
-                    await self.flush(FLUSH_TIMEOUT_S)
+                if drain and self.is_connected and not self._mute:
+                    await self.flush(DRAIN_TIMEOUT_S)
+        except nats.errors.FlushTimeoutError:
+            self._mute = True  # many drains of a frozen server wait for it once, not each
         except (nats.errors.Error, OSError):
             return  # the connection went away, and the subscription with it
         finally:
