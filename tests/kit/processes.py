@@ -1,0 +1,60 @@
+"""A process of ours as a test starts, kills, stops and drains it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+READY_S = 20.0
+
+
+class RealProcess:
+    """`python -m <module>`, with its log in a file."""
+
+    def __init__(self, module: str, environ: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                env={**os.environ, **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    async def ready(self) -> None:
+        """Wait until it says so."""
+        with anyio.fail_after(READY_S):
+            while " is ready" not in self.log.read_text():
+                assert self._process.poll() is None, self.log.read_text()
+                await anyio.sleep(0.02)
+
+    async def ended(self, timeout_s: float = 20.0) -> int:
+        """Wait for its end; its exit code, negative for a signal."""
+        with anyio.fail_after(timeout_s):
+            while self._process.poll() is None:
+                await anyio.sleep(0.02)
+        return int(self._process.returncode)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
+
+@asynccontextmanager
+async def process(module: str, environ: Mapping[str, str], log: Path) -> AsyncIterator[RealProcess]:
+    """Run a process while the block lasts; it is killed at the end if it still runs."""
+    running = RealProcess(module, environ, log)
+    try:
+        await running.ready()
+        yield running
+    finally:
+        running.send(signal.SIGKILL)
+        with anyio.CancelScope(shield=True):
+            await running.ended()
