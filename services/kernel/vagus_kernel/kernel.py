@@ -7,18 +7,18 @@ from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
-from vagus.runtime.blobs import Blobs
-from vagus.runtime.bucket import Bucket
-from vagus.runtime.members import Lease, members, owned
-from vagus.runtime.toolbox import Toolbox
 
 from vagus.contract import limits, streams
 from vagus.contract.streams import inbox_consumer
 from vagus.contract.subjects import Subjects
 from vagus.runtime import faults
+from vagus.runtime.blobs import Blobs
+from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.runtime.jetstream_log import JetStreamLog
+from vagus.runtime.members import Lease, members, owned
 from vagus.runtime.queue import Delivery, KeepAlive, Pull
+from vagus.runtime.toolbox import Toolbox
 from vagus_kernel import middleware
 from vagus_kernel.actor import Actor
 from vagus_kernel.ports import Ports

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from vagus.contract import commands, limits
 from vagus.contract.approvals import Resolution
@@ -348,7 +349,7 @@ class Reception:
         actor, session = self._actor, self._actor.session
         if session is None:
             return
-        held, lane = self._held(delivery, command), actor.lane(command.branch_id)
+        held, lane = self._held(delivery, _identified(command)), actor.lane(command.branch_id)
         branch = writable(session, command.branch_id)
         if isinstance(branch, VagusError):
             await self._refuse(delivery, command, branch)
@@ -427,7 +428,7 @@ class Reception:
             return
         memory = branch.memory.vector if branch is not None else None
         given = inputs.StartTick(
-            command=msgspec.structs.replace(command, tick=item.ctx.input),
+            command=replace(command, tick=item.ctx.input),
             vector=item.ctx.state if item.ctx.state != memory else None,
             mode=item.ctx.mode if item.ctx.mode != item.estimate else None,
             guards=item.guards,
@@ -445,6 +446,15 @@ class Reception:
         await self.reply(item.held.input, item.outcome)
         await self._actor.settle(item.held.delivery)
         await self.advance(item.branch_id)
+
+
+def _identified(command: Tick) -> Tick:
+    """The tick with an id for the call that it proposes: the same one whenever it is delivered."""
+    call = command.tick.proposed_tool
+    if call is None or call.call_id:
+        return command
+    call = replace(call, call_id=Mint(command.command_id.encode()).uuid())
+    return replace(command, tick=replace(command.tick, proposed_tool=call))
 
 
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):

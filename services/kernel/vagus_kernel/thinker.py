@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
 from vagus.contract.errors import VagusError
 from vagus.contract.models import CallTool, ModelCompletion, ModelRouting
@@ -58,6 +60,7 @@ class Thinker:
         try:
             completion = await self._complete(effect, routing, traceparent)
             ctx = turn_context(session, effect.branch_id, TickInput(objective=effect.request.objective))
+            completion = identified(completion)
             calls = [d.call for d in completion.directives if isinstance(d, CallTool)]
             standing = await _standing(guards) if calls else ()
             answer = ModelAnswer(
@@ -102,6 +105,19 @@ class Thinker:
                 )
         telemetry.record_duration(telemetry.CHAT, anyio.current_time() - began, completion.model)
         return completion
+
+
+def identified(completion: ModelCompletion) -> ModelCompletion:
+    """The completion with an id for every call that has none: guards and the log tell calls apart by it."""
+    return replace(
+        completion,
+        directives=tuple(
+            replace(directive, call=replace(directive.call, call_id=str(uuid4())))
+            if isinstance(directive, CallTool) and not directive.call.call_id
+            else directive
+            for directive in completion.directives
+        ),
+    )
 
 
 def turn_context(session: Session, branch_id: str, tick: TickInput) -> TurnContext:

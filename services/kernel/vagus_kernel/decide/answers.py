@@ -13,7 +13,7 @@ from vagus.contract.events import (
     ToolCallStarted,
 )
 from vagus.contract.messages import Report, ReportType, Rule, Verdict
-from vagus.contract.models import CallTool, ModelCompletion
+from vagus.contract.models import CallTool
 from vagus.contract.policy import PolicyDecisionKind, SpanStatus
 from vagus.contract.state import LoopPhase, OperatingMode, RiskLevel
 from vagus.contract.tools import Success, ToolExecutionReport
@@ -35,23 +35,13 @@ def model(session: Session, given: ModelAnswer, context: Context) -> Outcome:
     if given.completion is None:
         turn.fail(draft, given.error or "the provider gave no answer")
         return draft.decision()
-    completion = _with_ids(draft, given.completion)
+    completion = replace(given.completion, llm_call_record=None)
     if any(isinstance(directive, CallTool) for directive in completion.directives):
         draft.emit(ModelAnswered(completion=completion, guards=dict(given.guards)).event())
     else:
         turn.take_answer(draft, completion)
     turn.proceed(draft)
     return draft.decision()
-
-
-def _with_ids(draft: Draft, completion: ModelCompletion) -> ModelCompletion:
-    directives = tuple(
-        replace(directive, call=replace(directive.call, call_id=draft.mint.uuid()))
-        if isinstance(directive, CallTool) and not directive.call.call_id
-        else directive
-        for directive in completion.directives
-    )
-    return replace(completion, directives=directives, llm_call_record=None)
 
 
 def verdict(session: Session, given: VerdictGiven, context: Context) -> Outcome:

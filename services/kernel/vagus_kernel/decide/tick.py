@@ -49,8 +49,6 @@ def start(session: Session, given: StartTick, context: Context) -> Outcome:
     draft = Draft(
         session, command.branch_id, context, causation=command.command_id, command_id=command.command_id
     )
-    if call is not None and not call.call_id:
-        call = replace(call, call_id=draft.mint.uuid())
     draft.emit(
         TurnStarted(
             run_id=draft.mint.uuid(),
