@@ -51,7 +51,8 @@ def read(function: Callable[..., object], *, context: type) -> Signature:
         arguments = msgspec.defstruct(function.__name__, fields, kw_only=True, forbid_unknown_fields=True)
         input_schema = _schema(arguments)
     except (NameError, TypeError) as error:
-        raise TypeError(f"{function.__qualname__} cannot be a tool: {error}") from error
+        why = " ".join(str(error).split())
+        raise TypeError(f"{function.__qualname__} cannot be a tool: {why}") from error
     return Signature(
         arguments=arguments,
         description=description,
@@ -83,12 +84,20 @@ def _field(parameter: inspect.Parameter, hint: Any, told: dict[str, str]) -> tup
 
 def _schema(shape: object) -> dict[str, Json]:
     """The JSON Schema of `shape`; an object's members stand at the top, as model providers want them."""
-    (top,), parts = msgspec.json.schema_components([shape], ref_template="#/$defs/{name}")
+    (top,), parts = msgspec.json.schema_components(
+        [shape], schema_hook=_custom_schema, ref_template="#/$defs/{name}"
+    )
     name = str(top.get("$ref", "")).removeprefix("#/$defs/")
     if name and f"'#/$defs/{name}'" not in str(parts):  # else it names itself and must stay named
         top = parts.pop(name)
         top.pop("title", None)
     return {**top, "$defs": parts} if parts else top
+
+
+def _custom_schema(shape: type) -> dict[str, Json]:
+    if shape is object:
+        return {"type": ["null", "boolean", "number", "string", "array", "object"]}
+    raise NotImplementedError
 
 
 def _output_schema(hint: object) -> dict[str, Json] | None:

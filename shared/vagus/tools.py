@@ -140,7 +140,7 @@ class Tool(Generic[P, R]):
         return tuple(item for item in named if isinstance(item, str))
 
     def _complete(self, definition: ToolDefinition) -> ToolDefinition:
-        """The definition with what the signature says, checked as those who read it will."""
+        """The definition with what the signature says, as those who read it from JSON will have it."""
         self._known("mutates", self.mutates)
         for template in definition.capabilities:
             self._known("capabilities", _PLACEHOLDER.findall(template))
@@ -151,7 +151,7 @@ class Tool(Generic[P, R]):
             output_schema=self._signature.output_schema,
         )
         try:
-            return msgspec.convert(msgspec.to_builtins(full), ToolDefinition)
+            return msgspec.json.decode(msgspec.json.encode(full), type=ToolDefinition)
         except msgspec.ValidationError as error:
             raise ValueError(f"the tool {definition.name!r} is not valid: {error}") from error
 

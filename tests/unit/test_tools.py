@@ -11,6 +11,7 @@ import pytest
 
 from tests.kit.waiting import eventually
 from vagus.contract.errors import HarnessError, ToolFailure
+from vagus.contract.tools import ToolDefinition
 from vagus.tools import Tool, ToolContext, tool
 
 HERE = ToolContext(workspace=Path())
@@ -98,6 +99,26 @@ def test_an_annotation_s_own_description_wins_over_the_docstring() -> None:
     properties: Any = look.definition.input_schema["properties"]
     assert properties["at"] == {"type": "string", "maxLength": 3, "description": "own"}
     assert properties["plain"] == {"type": "integer", "description": "A number."}
+
+
+def test_a_definition_is_what_its_json_is() -> None:
+    @tool
+    def pick(names: tuple[str, ...] = ("a",), sizes: list[float] = []) -> tuple[int, ...]:  # noqa: B006
+        return ()
+
+    assert msgspec.json.decode(msgspec.json.encode(pick.definition), type=ToolDefinition) == pick.definition
+
+
+async def test_object_stands_for_any_json_value() -> None:
+    @tool
+    async def same(value: object, more: dict[str, object] = {}) -> object:  # noqa: B006
+        return [value, more]
+
+    schema = same.definition.input_schema
+    values: list[object] = [None, False, 1.5, "x", [1], {"a": [{}]}]
+    for value in values:
+        jsonschema.validate({"value": value, "more": {"x": value}}, schema)
+    assert await same.invoke({"value": [1], "more": {"x": None}}, HERE) == [[1], {"x": None}]
 
 
 def test_settings_of_the_decorator_become_the_definition() -> None:
