@@ -1,0 +1,49 @@
+# All that is done with this repository. A fresh clone needs Python 3.11 or newer and make; the rest comes by itself.
+
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+PYTHON ?= $(shell for name in python3 python python3.14 python3.13 python3.12 python3.11; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv format check test test-containers bench demo clean
+
+help: ## This list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  ARGS='...' is passed on by test, test-containers, bench and demo; PYTHON=... names the interpreter."
+
+venv: $(VENV)/.installed ## Make .venv and install Vagus with its development tools; again only when pyproject.toml changed.
+
+$(VENV)/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(VENV)/bin/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+format: venv ## Format the code and mend what the linter can mend.
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+check: venv ## Format, lint, types by two checkers, architecture.
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) pyright
+	$(RUN) pytest -q tests/architecture
+
+test: venv ## All tests, against a real nats-server; only those that need Docker are left out.
+	$(RUN) pytest -m "not containers" $(ARGS)
+
+test-containers: venv ## The broker tests against a nats-server in a container; needs Docker.
+	VAGUS_TEST_BROKER=container $(RUN) pytest tests/conformance tests/integration $(ARGS)
+
+bench: venv ## Measure commits, ticks, session creation and activation; see docs/performance.md.
+	$(RUN) benchmarks $(ARGS)
+
+demo: venv ## See it happen: a whole session in a temporary store, nothing left behind.
+	$(VENV)/bin/vagus demo $(ARGS)
+
+clean: ## Remove everything that was made here, the installed tools included.
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,79 @@
+"""What the machine is, and how busy."""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.figures import Machine, percentile
+from vagus.runtime.embedded import find_server
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_UTIME, _STIME = 11, 12
+"""Places in /proc/<pid>/stat, counted after the command's name."""
+
+
+def describe(folder: Path) -> Machine:
+    """The machine; `folder` is on the disk that is measured."""
+    return Machine(
+        processor=_processor(),
+        cores=len(os.sched_getaffinity(0)),
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        nats_server=_server_version(),
+        vagus=version("vagus"),
+        fsync_p50_ms=round(_fsync_s(folder / "probe") * 1000, 3),
+    )
+
+
+def load() -> float:
+    """The 1-minute load average."""
+    return round(os.getloadavg()[0], 2)
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that a process has used, its threads included; 10 ms is the grain."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS_PER_S
+
+
+class CpuMeter:
+    """Processor time of several processes from its making on."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = pids
+        self._before = {name: cpu_s(pid) for name, pid in pids.items()}
+
+    def ms_per(self, count: int) -> dict[str, float]:
+        """Milliseconds used since, divided by `count`."""
+        return {
+            name: round((cpu_s(pid) - self._before[name]) * 1000 / count, 3)
+            for name, pid in self._pids.items()
+        }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _server_version() -> str:
+    told = subprocess.run([find_server(), "--version"], capture_output=True, check=True, text=True)
+    return told.stdout.strip().rpartition(" ")[2]
+
+
+def _fsync_s(probe: Path) -> float:
+    times: list[float] = []
+    with probe.open("ab", buffering=0) as file:
+        for _ in range(200):
+            file.write(bytes(512))
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            times.append(time.perf_counter() - began)
+    probe.unlink()
+    return percentile(sorted(times), 50)
