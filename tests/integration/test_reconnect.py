@@ -2,7 +2,8 @@
 
 import os
 import signal
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 
 import anyio
 import pytest
@@ -30,6 +31,17 @@ async def outage(broker: EmbeddedServer, bus: Bus, *, crash: bool = False) -> No
 async def back(broker: EmbeddedServer, bus: Bus) -> None:
     await broker.start()
     await eventually(lambda: bus.connected)
+
+
+@contextmanager
+def frozen(broker: EmbeddedServer) -> Iterator[None]:
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGSTOP)
+    os.waitpid(broker.pid, os.WUNTRACED)  # until it stands still
+    try:
+        yield
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("crash", [False, True])
@@ -63,13 +75,8 @@ async def test_a_request_in_flight_ends_when_the_connection_breaks(
 
 async def test_a_frozen_server_leaves_the_outcome_unknown(own_broker: EmbeddedServer, own_bus: Bus) -> None:
     await ensure_stream(own_bus, QUEUE)
-    assert own_broker.pid is not None
-    os.kill(own_broker.pid, signal.SIGSTOP)
-    try:
-        with pytest.raises(OutcomeUnknown):
-            await own_bus.store("q.a", b"1", timeout_s=0.2, msg_id="id")
-    finally:
-        os.kill(own_broker.pid, signal.SIGCONT)
+    with frozen(own_broker), pytest.raises(OutcomeUnknown):
+        await own_bus.store("q.a", b"1", timeout_s=0.2, msg_id="id")
     assert await own_bus.store("q.a", b"1", msg_id="id") == Stored("Q", 1, duplicate=True)
 
 
@@ -84,13 +91,8 @@ async def test_many_pulls_end_soon_though_the_server_is_frozen(
         await stack.enter_async_context(
             Pull(own_bus, stream="Q", consumer="c", capacity=1, deliver=got.append)
         )
-    assert own_broker.pid is not None
-    os.kill(own_broker.pid, signal.SIGSTOP)
-    try:
-        with anyio.fail_after(3):
-            await stack.aclose()
-    finally:
-        os.kill(own_broker.pid, signal.SIGCONT)
+    with frozen(own_broker), anyio.fail_after(3):
+        await stack.aclose()
 
 
 async def test_what_is_published_meanwhile_is_dropped_and_counted(

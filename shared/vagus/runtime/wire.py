@@ -111,8 +111,10 @@ class Wire(Client):
             Malformed: The subject or a header would break the protocol.
         """
         _check_subject(subject)
-        if headers:
-            head = _encode(headers)
+        if reply:
+            _check_subject(reply)
+        head = _encode(headers) if headers else b""
+        if head:
             command = b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
                 subject.encode(),
                 reply.encode(),
@@ -124,7 +126,7 @@ class Wire(Client):
         else:
             command = b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(data), data)
         if len(command) > self._max_payload - ENVELOPE_BYTES:
-            self._check_size(subject, len(data) + (len(head) if headers else 0))
+            self._check_size(subject, len(head) + len(data))
         if self._corked:
             self._held_back.append(command)
             return
