@@ -39,6 +39,7 @@ class JetStreamRig:
         await eventually(lambda: all(bus.connected for bus in self._buses))
 
     async def restart(self) -> None:
+        self._relay.deafen()
         self._server.kill()
         await eventually(lambda: not any(bus.connected for bus in self._buses))
         await self._server.start()

@@ -33,6 +33,10 @@ class Relay:
         """Lose the next message to the server and the connection with it; it never arrives."""
         self._arm(b"PUB ", takes_again)
 
+    def deafen(self) -> None:
+        """Take no more connections until `mend`; to be called before the server ends."""
+        self._listening.cancel()
+
     def mend(self) -> None:
         """Listen again."""
         self._mended.set()
@@ -69,7 +73,7 @@ class Relay:
                 if self._losing == verb and verb in data:
                     self._losing, self.lost = None, True
                     if not self._takes_again:
-                        self._listening.cancel()
+                        self.deafen()
                     break
                 await target.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):

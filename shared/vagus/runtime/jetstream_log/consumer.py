@@ -15,7 +15,7 @@ from vagus.runtime.bus import ApiError, Bus
 from vagus.runtime.jetstream_log.stored import read_error
 
 _S: Final = 1_000_000_000
-_GONE_S: Final = 5
+_GONE_S: Final = 2
 """The server removes a consumer that nobody has listened to for this long."""
 
 
