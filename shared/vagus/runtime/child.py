@@ -42,7 +42,7 @@ class Child:
         """Set when it ended saying that starting again cannot help."""
         self._environ = dict(environ)
         self._process: Process | None = None
-        self._stopping = False
+        self._stopping = anyio.Event()
         self._tell = tell
 
     @property
@@ -52,24 +52,27 @@ class Child:
         return self._process.pid if running and self._process is not None else None
 
     async def keep(self) -> None:
-        """Run it, again after each end, until `stop`."""
+        """Run it, again after each end, until `stop`: a cancellation alone would not let it end in order."""
         delay_s = BACKOFF_FIRST_S
-        while not self._stopping:
-            began = anyio.current_time()
-            code = await self._run()
-            if self._stopping:
-                return
-            if code == USAGE:
-                self.hopeless.set()
-            delay_s = BACKOFF_FIRST_S if anyio.current_time() - began > HEALTHY_S else delay_s
-            self._tell(f"{self.name} {_ended(code)}: {self.last_words()}; starting it again in {delay_s:g} s")
-            await anyio.sleep(delay_s)
-            delay_s = min(delay_s * 2, BACKOFF_MOST_S)
-            self.restarts += 1
+        with anyio.CancelScope(shield=True):
+            while not self._stopping.is_set():
+                began = anyio.current_time()
+                code = await self._run()
+                if self._stopping.is_set():
+                    return
+                if code == USAGE:
+                    self.hopeless.set()
+                delay_s = BACKOFF_FIRST_S if anyio.current_time() - began > HEALTHY_S else delay_s
+                words = "" if code < 0 else f": {self.last_words()}"
+                self._tell(f"{self.name} {_ended(code)}{words}; starting it again in {delay_s:g} s")
+                with anyio.move_on_after(delay_s):
+                    await self._stopping.wait()
+                self.restarts += 1
+                delay_s = min(delay_s * 2, BACKOFF_MOST_S)
 
     async def stop(self, grace_s: float) -> None:
         """Ask it to end, force it after `grace_s`, and wait until it has. Idempotent."""
-        self._stopping = True
+        self._stopping.set()
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -115,13 +118,11 @@ class Child:
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
-        if self._stopping:  # stopped while it was being made
-            self.signal(signal.SIGTERM)
-        try:
-            return await self._process.wait()
-        except anyio.get_cancelled_exc_class():
-            await self.stop(0)
-            raise
+        if self.restarts:
+            self._tell(f"{self.name} runs again, pid {self._process.pid}")
+        if self._stopping.is_set():  # while it was being made
+            self.signal(signal.SIGKILL)
+        return await self._process.wait()
 
 
 def _ended(code: int) -> str:

@@ -27,6 +27,8 @@ CHILD_GRACE_S: Final = limits.STOP_GRACE_S + 1.5
 """A child cuts its work short after STOP_GRACE_S; then it is killed."""
 SERVER_GRACE_S: Final = 1.5
 """Together with the children's grace and some air: ten seconds."""
+FALSE_STARTS: Final = 3
+"""A process that has ended so often before it was ever ready is given up."""
 POLL_S: Final = 0.05
 SERVER_POLL_S: Final = 0.25
 SERVER_RETRY_S: Final = 1.0
@@ -134,6 +136,8 @@ class Supervisor:
             except VagusError as error:
                 self._tell(error.message)
                 await anyio.sleep(SERVER_RETRY_S)
+            else:
+                self._tell(f"nats-server runs again, pid {self.server.pid}")
 
     async def stop(self) -> None:
         """Stop the processes, then the server; takes at most about 9 s. Nothing stored is lost."""
@@ -147,6 +151,8 @@ class Supervisor:
         for child in waiting:
             if child.hopeless.is_set():
                 raise SettingsError(f"{child.name} cannot start: {child.last_words()}")
+            if child.restarts >= FALSE_STARTS:
+                raise Unavailable(f"{child.name} does not start: {child.last_words()} (see {child.log})")
 
 
 @asynccontextmanager
@@ -168,7 +174,7 @@ async def supervise(plan: Plan, *, tell: Callable[[str], None]) -> AsyncIterator
         store.nats, port=plan.port, durability=plan.durability, binary=Path(binary) if binary else None
     )
     with held(store):
-        async with server:
+        async with _serving(server, plan.port):
             supervisor = Supervisor(plan, server, tell)
             supervisor.hire()
             async with beside(supervisor.keep_server, *[child.keep for child in supervisor.children]):
@@ -178,6 +184,20 @@ async def supervise(plan: Plan, *, tell: Callable[[str], None]) -> AsyncIterator
                 finally:
                     with anyio.CancelScope(shield=True):
                         await supervisor.stop()
+
+
+@asynccontextmanager
+async def _serving(server: EmbeddedServer, port: int) -> AsyncIterator[None]:
+    try:
+        await server.start()
+    except Unavailable as error:
+        if "address already in use" in error.message:
+            raise SettingsError(
+                f"port {port} is in use, perhaps by another `vagus up`: stop it, or choose one with --port"
+            ) from error
+        raise
+    async with server:
+        yield
 
 
 async def _instances(members: Bucket) -> set[str]:

@@ -132,6 +132,7 @@ async def connect(
     credentials: str | None = None,
     name: str = "vagus-client",
     root_subject: str = "vagus",
+    timeout_s: float = buses.CONNECT_TIMEOUT_S,
 ) -> AsyncIterator[Client]:
     """Connect to the NATS server (several: comma-separated) that the processes of Vagus use.
 
@@ -143,14 +144,15 @@ async def connect(
         credentials: Path of a NATS credentials file.
         name: What the server's operator sees.
         root_subject: First token of all subjects; as the processes' `VAGUS_ROOT_SUBJECT`.
+        timeout_s: For the first connection.
 
     Raises:
-        Unavailable: No server there within 10 s.
+        Unavailable: No server there within `timeout_s`.
         InvalidId: The root subject is not one.
     """
     subjects = Subjects(root=check_id("root subject", root_subject))
     async with (
-        buses.connect(server, name=name, credentials=credentials) as bus,
+        buses.connect(server, name=name, credentials=credentials, timeout_s=timeout_s) as bus,
         Client.over(bus, subjects, actor=actor) as client,
     ):
         yield client

@@ -1,7 +1,9 @@
 """Approval tickets as people see them: what waits for an answer, and answering it."""
 
+from typing import Final
 from uuid import uuid4
 
+import anyio
 import msgspec
 
 from vagus.contract import limits
@@ -15,6 +17,10 @@ from vagus.runtime.bus import Bus
 from vagus.sdk.dispatch import unwrap
 from vagus.sdk.post import encoded, store_once
 from vagus.sdk.replies import Replies
+
+NEW_TICKET_S: Final = 2.0
+"""How long a ticket that is not there is waited for."""
+POLL_S: Final = 0.05
 
 
 class Tickets:
@@ -68,12 +74,16 @@ class Tickets:
         )
 
     async def _find(self, approval_id: str) -> ApprovalTicket:
-        try:
-            entries = await self._bucket.entries(f"*.{approval_id}")
-        except Malformed:
-            entries = []  # no key is spelled like this
-        for entry in entries:
-            ticket = decode(entry.value, ApprovalTicket)
-            if ticket.approval_id == approval_id:  # and not a wildcard that happens to match
-                return ticket
+        """The ticket. One that a tick has just named may be a moment away: the approver makes it."""
+        with anyio.move_on_after(NEW_TICKET_S):
+            while True:
+                try:
+                    entries = await self._bucket.entries(f"*.{approval_id}")
+                except Malformed:
+                    break  # no key is spelled like this
+                for entry in entries:
+                    ticket = decode(entry.value, ApprovalTicket)
+                    if ticket.approval_id == approval_id:  # and not a wildcard that happens to match
+                        return ticket
+                await anyio.sleep(POLL_S)
         raise ApprovalNotPending(f"approval not pending: {approval_id}")

@@ -1,0 +1,85 @@
+"""Does the server have what Vagus needs, and do the processes live?"""
+
+import os
+from collections import Counter
+from typing import Final
+
+from vagus.cli.checks.finding import Finding, ill, well
+from vagus.cli.checks.versions import SERVER, numbered, parsed
+from vagus.contract import limits
+from vagus.contract.errors import VagusError
+from vagus.contract.streams import MEMBERS
+from vagus.contract.subjects import Subjects
+from vagus.runtime.bucket import Bucket
+from vagus.runtime.bus import Bus, connect
+from vagus.runtime.inspection import inspect
+
+CONNECT_S: Final = 3.0
+_UP: Final = "start everything with `vagus up`"
+_KINDS: Final = {
+    "kernel": "python -m vagus_kernel",
+    "policygate": "python -m vagus_policygate",
+    "runner": "python -m vagus_toolrunner",
+    "approver": "python -m vagus_approver",
+}
+
+
+async def check_server(url: str) -> list[Finding]:
+    """Reachability, version, JetStream, limits, streams and members."""
+    subjects = Subjects(root=os.environ.get("VAGUS_ROOT_SUBJECT", "vagus"))
+    credentials = os.environ.get("VAGUS_CREDENTIALS") or None
+    found: list[Finding] = []
+    try:
+        async with connect(url, name="vagus-doctor", credentials=credentials, timeout_s=CONNECT_S) as bus:
+            found += [_version(bus, url), _payload(bus), jetstream := await _jetstream(bus)]
+            if jetstream.ok:
+                found += [await _streams(bus, subjects), *await _members(bus, subjects)]
+    except VagusError as error:
+        found.append(ill("server", error.message, f"{_UP}, or name another server with --server"))
+    return found
+
+
+def _version(bus: Bus, url: str) -> Finding:
+    version = parsed(bus.server_version)
+    text = f"{url} runs nats-server {numbered(version)}"
+    if version >= SERVER:
+        return well("server", text)
+    return ill("server", text, f"use nats-server {numbered(SERVER)} or newer")
+
+
+def _payload(bus: Bus) -> Finding:
+    text = f"{bus.max_payload} bytes a message"
+    if bus.max_payload >= limits.MAX_PAYLOAD_BYTES:
+        return well("max_payload", text)
+    return ill("max_payload", text, f"set max_payload to at least {limits.MAX_PAYLOAD_BYTES} on the server")
+
+
+async def _jetstream(bus: Bus) -> Finding:
+    try:
+        info = await bus.api("INFO")
+    except VagusError as error:
+        return ill("jetstream", error.message, "enable JetStream on the server: `jetstream { store_dir: … }`")
+    return well("jetstream", f"{info.get('streams', 0)} streams, {info.get('storage', 0)} bytes on disk")
+
+
+async def _streams(bus: Bus, subjects: Subjects) -> Finding:
+    partitions = int(os.environ.get("VAGUS_PARTITIONS", limits.INBOX_PARTITIONS))
+    replicas = int(os.environ.get("VAGUS_REPLICAS", 1))
+    found = await inspect(bus, subjects, partitions=partitions, replicas=replicas)
+    wrong = [item for item in found if item.problem]
+    if not wrong:
+        return well("streams", f"{len(found)} streams, buckets and consumers are there and as wanted")
+    text = "; ".join(f"{item.name}: {item.problem}" for item in wrong[:3])
+    more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
+    if all(item.problem == "is missing" for item in wrong):
+        return ill("streams", text + more, f"{_UP}: the first process makes them")
+    return ill("streams", text + more, "use the settings they were made with, or remove them and start again")
+
+
+async def _members(bus: Bus, subjects: Subjects) -> list[Finding]:
+    keys = await Bucket(bus, subjects.named(MEMBERS)).keys(">")
+    alive = Counter(key.partition(".")[0] for key in keys)
+    return [
+        well(kind, f"{alive[kind]} alive") if alive[kind] else ill(kind, "none alive", f"{_UP}, or {command}")
+        for kind, command in _KINDS.items()
+    ]

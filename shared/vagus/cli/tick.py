@@ -1,0 +1,125 @@
+"""`vagus tick` and `vagus run`: let a session do something."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vagus.cli.asking import ask
+from vagus.cli.options import SERVER, Actor, AsJson, Branch, Server, SessionId
+from vagus.cli.output import show
+
+if TYPE_CHECKING:
+    from vagus.contract.sessions import TickOutput
+    from vagus.contract.tools import ToolCall
+    from vagus.sdk.client import Client
+
+Objective = Annotated[str, typer.Argument(metavar="OBJECTIVE", help="What it is about.", show_default=False)]
+SystemPrompt = Annotated[
+    str | None, typer.Option("--system-prompt", metavar="TEXT", help="System prompt for this.")
+]
+AllowedTools = Annotated[
+    list[str] | None,
+    typer.Option("--allow-tool", metavar="NAME", help="Only this tool; repeat for more. By default all."),
+]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long to wait for a tick's end.")
+]
+
+
+def tick(
+    session: SessionId,
+    objective: Objective,
+    tool: Annotated[
+        str | None,
+        typer.Option("--tool", metavar="NAME", help="Call this tool instead of asking the model."),
+    ] = None,
+    tool_input: Annotated[
+        str, typer.Option("--input", metavar="JSON", help="The tool's input, a JSON object.")
+    ] = "{}",
+    capability: Annotated[
+        list[str] | None,
+        typer.Option("--capability", metavar="C", help="A capability the call needs; repeat for more."),
+    ] = None,
+    branch: Branch = "main",
+    system_prompt: SystemPrompt = None,
+    allow_tool: AllowedTools = None,
+    command_id: Annotated[
+        str | None,
+        typer.Option(
+            "--command-id", metavar="ID", help="Repeating a tick with its id does not run it again."
+        ),
+    ] = None,
+    timeout: Timeout = 3600.0,
+    actor: Actor = "",
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Run one turn of a session and say what it did.
+
+    Exits 0 when the turn ran to its end, whatever became of its calls: the output says that.
+
+        vagus tick s1 "greet me"
+
+        vagus tick s1 "keep a note" --tool fs.write --input '{"path": "artifacts/a.txt", "content": "hi"}'
+    """
+    from vagus.cli.render import ticks as render
+
+    call = None if tool is None else _call(tool, tool_input, capability)
+
+    async def work(client: "Client") -> "TickOutput":
+        found = await client.session(session)
+        return await found.tick(
+            objective,
+            tool=call,
+            branch=branch,
+            system_prompt=system_prompt,
+            allowed_tools=allow_tool or None,
+            command_id=command_id,
+            timeout_s=timeout,
+        )
+
+    show(ask(server, work, actor=actor), as_json=as_json, render=render.output)
+
+
+def run(
+    session: SessionId,
+    objective: Objective,
+    max_ticks: Annotated[int, typer.Option("--max-ticks", min=1, help="Give up after so many turns.")] = 10,
+    branch: Branch = "main",
+    system_prompt: SystemPrompt = None,
+    allow_tool: AllowedTools = None,
+    timeout: Timeout = 3600.0,
+    actor: Actor = "",
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Run turns until the model has answered, a person is needed or a limit is met."""
+    from vagus.cli.render import ticks as render
+
+    async def work(client: "Client") -> "TickOutput":
+        found = await client.session(session)
+        return await found.run(
+            objective,
+            max_ticks=max_ticks,
+            branch=branch,
+            system_prompt=system_prompt,
+            allowed_tools=allow_tool or None,
+            timeout_s=timeout,
+        )
+
+    show(ask(server, work, actor=actor), as_json=as_json, render=render.output)
+
+
+def _call(tool: str, tool_input: str, capabilities: list[str] | None) -> "ToolCall":
+    import msgspec
+
+    from vagus.contract.json import Json
+    from vagus.contract.tools import ToolCall
+
+    try:
+        given: dict[str, Json] = msgspec.json.decode(
+            tool_input.encode(errors="replace"), type=dict[str, Json]
+        )
+    except msgspec.MsgspecError as error:
+        raise typer.BadParameter(f"not a JSON object: {error}", param_hint="--input") from error
+    return ToolCall(tool_name=tool, input=given, requested_capabilities=tuple(capabilities or ()))
