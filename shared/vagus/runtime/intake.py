@@ -30,6 +30,7 @@ from vagus.runtime.queue import Delivery, KeepAlive, Pull, dead_letter
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 5.0
 LAST_WORDS_S: Final = 0.2
+GIVE_BACK_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +100,8 @@ class _Clerk:
             await self._bury(delivery, f"{error.type}: {error.message}")
         except anyio.get_cancelled_exc_class():
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
-                await delivery.nak()
+                # Cut short, our own pull still stands: it would get the message right back, again and again.
+                await delivery.nak(0 if self.leaving.is_set() else GIVE_BACK_S)
             raise
         finally:
             self._alive.drop(delivery)
