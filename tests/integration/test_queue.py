@@ -16,11 +16,13 @@ from vagus.runtime.queue import Delivery, KeepAlive, Pull, dead_letter
 class Queue:
     """A work queue with one consumer."""
 
-    def __init__(self, bus: Bus, subjects: Subjects) -> None:
+    def __init__(self, bus: Bus, subjects: Subjects, ack_wait_s: float = 1) -> None:
         self.bus = bus
         self.stream = subjects.named("Q")
         self.subject = f"{subjects.root}.q"
-        self.spec = ConsumerSpec(stream=self.stream, name="c", filters=(f"{self.subject}.*",), ack_wait_s=1)
+        self.spec = ConsumerSpec(
+            stream=self.stream, name="c", filters=(f"{self.subject}.*",), ack_wait_s=ack_wait_s
+        )
         self.got: list[Delivery] = []
 
     async def make(self) -> None:
@@ -160,16 +162,14 @@ async def test_a_pull_that_the_server_has_lost_is_asked_again(
     await pull.__aexit__(None, None, None)
 
 
-async def test_a_delivery_on_its_way_at_the_end_goes_back_at_once(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pull = queue.pull()
-    await pull.__aenter__()
-    await queue.bus.api("INFO")
-    queue.bus.send(f"{queue.subject}.a", b"x")  # stored and delivered while the pull ends
-    await pull.__aexit__(None, None, None)
+async def test_a_delivery_on_its_way_at_the_end_goes_back_at_once(bus: Bus, subjects: Subjects) -> None:
+    queue = Queue(bus, subjects, ack_wait_s=60)
+    await queue.make()
     async with queue.pull():
-        await eventually(lambda: queue.got, timeout_s=0.9)  # less than ack_wait
+        await bus.api("INFO")
+        bus.send(f"{queue.subject}.a", b"x")  # stored and delivered while the pull ends
+    async with queue.pull():
+        await eventually(lambda: queue.got)
 
 
 async def test_a_kept_delivery_is_not_delivered_again(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
