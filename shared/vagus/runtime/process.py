@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Final, Protocol, TypeVar
 
 import anyio
@@ -14,7 +13,7 @@ import anyio
 from vagus.contract.errors import SettingsError, VagusError
 from vagus.runtime import faults, telemetry
 from vagus.runtime.bus import Bus, connect
-from vagus.runtime.lifecycle import stop_on_signals
+from vagus.runtime.lifecycle import Stop, stop_on_signals
 from vagus.runtime.provision import ensure
 from vagus.runtime.settings import ProcessSettings, read_settings, shown, usage
 
@@ -45,6 +44,9 @@ class Serve(Protocol[_S_contra]):
 def run(kind: str, settings_cls: type[_S], serve: Serve[_S], argv: Sequence[str] | None = None) -> int:
     """Run a process of `kind` (such as `kernel`) to its end and return its exit code."""
     options = _parser(kind, settings_cls).parse_args(argv)
+    if options.version:
+        print(f"vagus {_version()}")  # noqa: T201 - what was asked for
+        return DONE
     try:
         settings = read_settings(settings_cls, os.environ)
         if options.print_settings:
@@ -65,12 +67,9 @@ def run(kind: str, settings_cls: type[_S], serve: Serve[_S], argv: Sequence[str]
 
 async def _main(kind: str, settings: _S, serve: Serve[_S]) -> int:
     name = f"vagus-{kind}-{settings.instance}"
-    keys = None if settings.credentials is None else str(settings.credentials)
     try:
-        async with stop_on_signals() as stop, connect(settings.server, name=name, credentials=keys) as bus:
-            await ensure(bus, settings.subjects, partitions=settings.partitions, replicas=settings.replicas)
-            stop.grace_s = settings.stop_grace_s
-            await serve(bus, settings, stop.draining, started=lambda: _log.info("%s is ready", name))
+        async with stop_on_signals() as stop:
+            await _work(name, settings, serve, stop)
     except ExceptionGroup as group:
         expected, bugs = group.split(VagusError)
         if expected is None or bugs is not None:
@@ -83,6 +82,15 @@ async def _main(kind: str, settings: _S, serve: Serve[_S]) -> int:
     return DONE
 
 
+async def _work(name: str, settings: _S, serve: Serve[_S], stop: Stop) -> None:
+    _log.info("%s connects", name)
+    credentials = None if settings.credentials is None else str(settings.credentials)
+    async with connect(settings.server, name=name, credentials=credentials) as bus:
+        await ensure(bus, settings.subjects, partitions=settings.partitions, replicas=settings.replicas)
+        stop.grace_s = settings.stop_grace_s
+        await serve(bus, settings, stop.draining, started=lambda: _log.info("%s is ready", name))
+
+
 def _parser(kind: str, settings_cls: type[ProcessSettings]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"vagus_{kind}",
@@ -93,8 +101,14 @@ def _parser(kind: str, settings_cls: type[ProcessSettings]) -> argparse.Argument
     parser.add_argument(
         "--print-settings", action="store_true", help="print the settings in force, without secrets"
     )
-    parser.add_argument("--version", action="version", version=f"vagus {version('vagus')}")
+    parser.add_argument("--version", action="store_true", help="print the version")
     return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version  # slow to import, and hardly ever wanted
+
+    return version("vagus")
 
 
 class _OneLine(logging.Formatter):

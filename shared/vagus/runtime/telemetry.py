@@ -12,7 +12,6 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from vagus.contract.errors import SettingsError
@@ -344,6 +343,8 @@ def _entry(name: str, signal: str, environ: Mapping[str, str]) -> str:
 
 
 def _exporter(variable: str, group: str, name: str, entry: str) -> Callable[[], Any]:
+    from importlib.metadata import entry_points
+
     for found in entry_points(group=group, name=entry):
         make: Callable[[], Any] = found.load()
         return make
