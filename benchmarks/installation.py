@@ -1,0 +1,111 @@
+"""A whole Vagus to measure: an embedded server, all processes, a client."""
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import anyio
+import msgspec
+
+import vagus
+from benchmarks.machine import CpuMeter
+from vagus.runtime.embedded import Durability
+from vagus.runtime.supervisor import Plan, Supervisor, supervise
+
+OWN: Final = ("kernel", "policygate", "toolrunner", "approver")
+"""Our processes, by kind."""
+
+MANY: Final = 10**9
+BUDGET: Final = vagus.BudgetState(
+    tokens_remaining=MANY,
+    time_remaining_ms=MANY,
+    cost_remaining_usd=float(MANY),
+    tool_calls_remaining=MANY,
+    error_budget_remaining=MANY,
+)
+"""So that no tick is refused."""
+POLICY: Final = vagus.PolicySet(
+    allow_capabilities=("fs:read:/session/**",),
+    gate_capabilities=("payments:initiate",),
+    max_tool_runtime_secs=30,
+    max_events_per_turn=256,
+)
+
+_log = logging.getLogger("benchmarks")
+
+
+class Installation:
+    """What runs."""
+
+    def __init__(self, client: vagus.Client, supervisor: Supervisor, folder: Path) -> None:
+        self.client: Final = client
+        self._supervisor = supervisor
+        self._script = folder / "script.json"
+
+    @property
+    def url(self) -> str:
+        """Of the server."""
+        return self._supervisor.url
+
+    def meter(self) -> CpuMeter:
+        """Measures all processes and this one from now on."""
+        pids = {child.name.rpartition("-")[0] or child.name: child.pid for child in self._supervisor.children}
+        pids |= {"nats-server": self._supervisor.server.pid, "client": os.getpid()}
+        return CpuMeter({name: pid for name, pid in pids.items() if pid is not None})
+
+    async def create_session(self, name: str = "", *, model: str = "baseline") -> vagus.Session:
+        """A session that may do what benchmarks do; `scripted` as its model calls `noop` again and again."""
+        routing = vagus.ModelRouting(
+            primary_model=f"scripted:{self._script}" if model == "scripted" else model
+        )
+        return await self.client.create_session(
+            owner="benchmark",
+            policy=POLICY,
+            session_id=name or f"b-{uuid4().hex}",
+            model_routing=routing,
+            budget=BUDGET,
+        )
+
+    def write_script(self, calls: int) -> None:
+        """Let scripted models call `noop` so many times, each time with another input."""
+        call = {"call_id": "", "tool_name": "noop", "requested_capabilities": []}
+        answers = [
+            {
+                "directives": [{"type": "tool_call", "call": call | {"input": {"n": n}}}],
+                "stop_reason": "tool_call",
+            }
+            for n in range(calls)
+        ]
+        self._script.write_bytes(msgspec.json.encode({"*": answers}))
+
+    async def restart_kernel(self) -> None:
+        """End the kernel and wait until the next one works; it knows no session."""
+        kernel = next(child for child in self._supervisor.children if child.module == "vagus_kernel")
+        pid = kernel.pid
+        kernel.signal(signal.SIGTERM)
+        with anyio.fail_after(30):
+            while kernel.pid in (None, pid):  # noqa: ASYNC110 -- a process gives no event
+                await anyio.sleep(0.05)
+        await self._supervisor.ready()
+
+
+@asynccontextmanager
+async def installation(folder: Path, durability: Durability) -> AsyncIterator[Installation]:
+    """Run everything in `folder` for the length of the block."""
+    environ = {"VAGUS_LOG_LEVEL": "warning", **os.environ}
+    plan = Plan(
+        durability=durability,
+        environ=environ,
+        store=folder / "store",
+        tools=(str(Path(__file__).with_name("tools.py")),),
+    )
+    async with (
+        supervise(plan, tell=_log.warning) as supervisor,
+        vagus.connect(supervisor.url, actor="benchmark") as client,
+    ):
+        yield Installation(client, supervisor, folder)
