@@ -7,7 +7,6 @@ subscription, so that a request costs neither a subscription nor a task, and one
 import asyncio
 import itertools
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,7 +17,9 @@ import msgspec
 import nats.errors
 
 from vagus.contract import limits
-from vagus.contract.errors import Busy, Conflict, OutcomeUnknown, Refused, Unavailable, VagusError
+from vagus.contract.errors import OutcomeUnknown, Unavailable
+from vagus.runtime.answers import ApiError, Stored, read_ack, read_answer
+from vagus.runtime.waiting import Call, Feed
 from vagus.runtime.wire import RECONNECT_FIRST_S, Handler, Message, Wire, backoff
 
 __all__ = ["ApiError", "Bus", "Message", "Stored", "Subscription", "connect"]
@@ -34,61 +35,7 @@ FEED_MESSAGES: Final = 4096
 LATE_CHECK_S: Final = 0.05
 """How often requests are looked through for those whose time is up."""
 
-_LOST_RACE: Final = frozenset({10070, 10071, 10164})
-"""Wrong last message id; wrong last sequence; the same on replicated streams."""
-_NO_ROOM: Final = frozenset({10002, 10023, 10028, 10047})
-"""Limits of the account or the server: resources, memory, storage."""
-_STORE_FAILED: Final = 10077
-"""The stream is full, or the disk failed; the text tells which."""
-
 Hook = Callable[[], None]
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """The server's word that a message is stored."""
-
-    stream: str
-    sequence: int
-    duplicate: bool = False
-    """The message id was stored before; `sequence` is where."""
-
-
-class ApiError(Refused):
-    """JetStream refused a request.
-
-    Attributes:
-        code: HTTP-like class, such as 404.
-        err_code: JetStream's own number, such as 10059.
-        description: The server's text.
-    """
-
-    def __init__(self, description: str, code: int = 0, err_code: int = 0) -> None:
-        super().__init__(f"JetStream: {description} ({err_code})" if err_code else description)
-        self.code = code
-        self.err_code = err_code
-        self.description = description
-
-
-class _Fault(msgspec.Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class _PubAck(msgspec.Struct):
-    stream: str = ""
-    seq: int = 0
-    duplicate: bool = False
-    error: _Fault | None = None
-
-
-class _ApiReply(msgspec.Struct):
-    error: _Fault | None = None
-
-
-_PUB_ACK: Final = msgspec.json.Decoder(_PubAck)
-_API_REPLY: Final = msgspec.json.Decoder(_ApiReply)
-_OBJECT: Final = msgspec.json.Decoder(dict[str, object])
 
 
 class Subscription:
@@ -112,7 +59,7 @@ class Bus:
 
     def __init__(self, wire: Wire, inbox_prefix: str) -> None:
         self._wire = wire
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, Call] = {}
         self._tokens = itertools.count(1)
         self._late_check: asyncio.TimerHandle | None = None
         self._on_reconnect: list[Hook] = []
@@ -213,13 +160,7 @@ class Bus:
         if expected_last_sequence is not None:
             sent["Nats-Expected-Last-Sequence"] = str(expected_last_sequence)
         answer = await self.request(subject, data, timeout_s=timeout_s, headers=sent)
-        try:
-            ack = _PUB_ACK.decode(answer.data)
-        except msgspec.MsgspecError as error:
-            raise OutcomeUnknown(f"{subject} is answered by something that is no stream") from error
-        if ack.error is not None:
-            raise _typed(ack.error)
-        return Stored(ack.stream, ack.seq, ack.duplicate)
+        return read_ack(subject, answer.data)
 
     async def request(
         self, subject: str, data: bytes = b"", *, timeout_s: float, headers: Mapping[str, str] | None = None
@@ -265,10 +206,7 @@ class Bus:
         """
         data = b"" if body is None else msgspec.json.encode(body)
         answer = await self.request(f"$JS.API.{verb}", data, timeout_s=timeout_s)
-        fault = _API_REPLY.decode(answer.data).error
-        if fault is not None:
-            raise _typed(fault)
-        return _OBJECT.decode(answer.data)
+        return read_answer(answer.data)
 
     # Receiving --------------------------------------------------------------------------------------------
 
@@ -281,7 +219,7 @@ class Bus:
         At most `limit` messages wait; when the reader is too slow for that, what does not fit is lost, and
         it is told so by `Unavailable` after it has read what did.
         """
-        feed = _Feed(subject, limit)
+        feed = Feed(subject, limit)
         subscription = await self.subscribe_callback(subject, feed.put)
         try:
             yield feed
@@ -310,7 +248,7 @@ class Bus:
         if not self.connected:
             raise Unavailable(f"no connection to NATS: {subject} was not sent")
         loop = asyncio.get_running_loop()
-        call = _Call(loop.create_future(), loop.time() + timeout_s, last)
+        call = Call(loop.create_future(), loop.time() + timeout_s, last)
         token = str(next(self._tokens))
         self._calls[token] = call
         if self._late_check is None:
@@ -354,78 +292,6 @@ class Bus:
         self._subscribed = True
         for hook in tuple(self._on_reconnect):
             hook()
-
-
-class _Call:
-    """A request that waits for its reply, or for its replies up to the one for which `last` holds."""
-
-    __slots__ = ("_last", "deadline", "done", "replies")
-
-    def __init__(
-        self,
-        done: asyncio.Future[VagusError | None],
-        deadline: float,
-        last: Callable[[Message], bool] | None,
-    ) -> None:
-        self.done = done
-        self.deadline = deadline
-        self.replies: list[Message] = []
-        self._last = last
-
-    def take(self, reply: Message) -> None:
-        if not self.done.done():
-            self.replies.append(reply)
-            if self._last is None or reply.status == 503 or self._last(reply):
-                self.done.set_result(None)
-
-    def end(self, error: VagusError) -> None:
-        if not self.done.done():
-            self.done.set_result(error)
-
-
-class _Feed:
-    """A bounded mailbox between the connection and one reader."""
-
-    def __init__(self, subject: str, limit: int) -> None:
-        self._subject = subject
-        self._limit = limit
-        self._waiting: deque[Message] = deque()
-        self._dropped = 0
-        self._arrived = asyncio.Event()
-
-    def put(self, message: Message) -> None:
-        if len(self._waiting) >= self._limit:
-            self._dropped += 1
-        else:
-            self._waiting.append(message)
-        self._arrived.set()
-
-    def __aiter__(self) -> "_Feed":
-        return self
-
-    async def __anext__(self) -> Message:
-        while not self._waiting:
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                raise Unavailable(f"{dropped} messages of {self._subject} were lost: the reader is too slow")
-            self._arrived.clear()
-            await self._arrived.wait()
-        return self._waiting.popleft()
-
-
-def _typed(fault: _Fault) -> VagusError:
-    """The error of ours that a refusal by JetStream is."""
-    text = f"{fault.description} ({fault.err_code})"
-    if fault.err_code in _LOST_RACE:
-        return Conflict(f"another writer was first: {text}")
-    if fault.code == 429 or fault.err_code in _NO_ROOM:
-        return Busy(f"there is no room: {text}")
-    if fault.err_code == _STORE_FAILED:
-        full = fault.description.startswith("maximum")
-        return Busy(f"the stream is full: {text}") if full else Unavailable(f"storage failed: {text}")
-    if fault.code == 503:
-        return Unavailable(f"JetStream is not ready: {text}")
-    return ApiError(fault.description, fault.code, fault.err_code)
 
 
 def _remove(hooks: list[Hook], hook: Hook) -> None:
