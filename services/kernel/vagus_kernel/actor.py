@@ -417,8 +417,8 @@ class Actor:
         await self.ports.files.submit(
             files_of(
                 records,
-                workspace=settings.sessions_root / self.session_id,
-                lake=settings.lake_root / self.session_id,
+                workspace=f"{settings.sessions_root}/{self.session_id}",
+                lake=f"{settings.lake_root}/{self.session_id}",
                 checkpoint_keep=settings.checkpoint_keep,
                 report=report,
             )

@@ -21,11 +21,11 @@ from vagus.runtime.queue import Delivery, KeepAlive, Pull
 from vagus.runtime.toolbox import Toolbox
 from vagus_kernel import middleware
 from vagus_kernel.actor import Actor
+from vagus_kernel.filewriter import FileWriter
 from vagus_kernel.ports import Ports
 from vagus_kernel.providers import Providers
 from vagus_kernel.settings import KernelSettings
 from vagus_kernel.snapshots import Snapshots
-from vagus_kernel.workspace import FileWriter
 
 _log = logging.getLogger(__name__)
 

@@ -2,19 +2,18 @@
 
 from dataclasses import dataclass, field
 
-from vagus.runtime.bucket import Bucket
-from vagus.runtime.toolbox import Toolbox
-
 from vagus.contract.subjects import Subjects
+from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.runtime.eventlog import EventLog
 from vagus.runtime.queue import KeepAlive
+from vagus.runtime.toolbox import Toolbox
+from vagus_kernel.filewriter import FileWriter
 from vagus_kernel.middleware import Middleware
 from vagus_kernel.providers import Providers
 from vagus_kernel.settings import KernelSettings
 from vagus_kernel.snapshots import Snapshots
 from vagus_kernel.state import Config
-from vagus_kernel.workspace import FileWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

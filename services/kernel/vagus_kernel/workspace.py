@@ -1,22 +1,15 @@
-"""The files of a session that follow from its log: what they hold, and the thread that writes them.
+"""The files of a session that follow from its log: which they are, and what they hold.
 
-They are written to a temporary name and renamed, without fsync, outside the reply's path; after a crash they
-are written again from what the new owner reads of the log.
+They are written outside the reply's path; after a crash they are written again from what the new owner reads
+of the log.
 """
 
 import json
-import logging
-import os
-import shutil
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import anyio
 import msgspec
-from anyio.to_thread import run_sync
 
 from vagus.contract.events import (
     CheckpointCreated,
@@ -26,7 +19,7 @@ from vagus.contract.events import (
     StateEstimated,
     ToolCallCompleted,
 )
-from vagus.contract.json import Json, compact
+from vagus.contract.json import compact
 from vagus.contract.sessions import (
     CheckpointManifest,
     FileProvenance,
@@ -35,8 +28,7 @@ from vagus.contract.sessions import (
     SessionManifest,
 )
 from vagus.contract.tools import ToolExecutionReport
-
-_log = logging.getLogger(__name__)
+from vagus_kernel.filewriter import Add, Append, FileWork, Replace, replace_file
 
 FOLDERS: Final = (
     "events",
@@ -56,42 +48,6 @@ SCAFFOLD: Final = {
         {"edges": [], "nodes": [{"id": "bootstrap", "type": "task"}]}, indent=2
     ),
 }
-PENDING_FILES: Final = 4096
-"""Files waiting to be written; the kernel waits when there are more."""
-TAIL_BYTES: Final = 256 * 1024
-"""Of an appended file, read once to find out which lines it has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replace:
-    """A file's whole content."""
-
-    path: Path
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """One line of a file; written once, whoever asks again."""
-
-    path: Path
-    line: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Prune:
-    """Keep only the newest folders in a folder."""
-
-    folder: Path
-    keep: int
-
-
-FileWork = Replace | Append | Prune
-
-
-def pretty(value: Json) -> bytes:
-    """JSON as the original writes files: two spaces, no newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2)
 
 
 def initialise(root: Path, manifest: SessionManifest) -> None:
@@ -100,16 +56,16 @@ def initialise(root: Path, manifest: SessionManifest) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for name, text in SCAFFOLD.items():
         if not (root / name).exists():
-            _replace(root / name, text.encode())
+            replace_file(str(root / name), text)
     if not (root / "manifest.json").exists():
-        _replace(root / "manifest.json", pretty(manifest))
+        replace_file(str(root / "manifest.json"), manifest)
 
 
 def files_of(
     records: Iterable[EventRecord],
     *,
-    workspace: Path,
-    lake: Path,
+    workspace: str,
+    lake: str,
     checkpoint_keep: int,
     report: ToolExecutionReport | None = None,
 ) -> Iterator[FileWork]:
@@ -124,14 +80,14 @@ def files_of(
             case ToolCallCompleted() as kind:
                 completed, mutated = (record, kind), []
                 yield Replace(
-                    workspace / "tools" / "runs" / kind.tool_run_id / "report.json",
-                    pretty(report if report is not None else kind),
+                    f"{workspace}/tools/runs/{kind.tool_run_id}/report.json",
+                    report if report is not None else kind,
                 )
             case FileMutated(path=path, content_hash=content_hash):
                 mutated.append(FileProvenance(path=path, sha256=content_hash))
             case Custom(event_type="ObservationExtracted") as kind if completed is not None:
                 observation = _observation(kind, completed, mutated)
-                yield Append(workspace / "memory" / "observations.jsonl", msgspec.json.encode(observation))
+                yield Append(f"{workspace}/memory/observations.jsonl", msgspec.json.encode(observation))
             case CheckpointCreated() as kind:
                 checkpoint = CheckpointManifest(
                     checkpoint_id=kind.checkpoint_id,
@@ -141,17 +97,19 @@ def files_of(
                     event_sequence=kind.event_sequence,
                     state_hash=kind.state_hash,
                 )
-                folder = workspace / "checkpoints" / kind.checkpoint_id
-                yield Replace(folder / "manifest.json", pretty(checkpoint))
-                if estimated is not None:
-                    yield Replace(folder / "state.json", pretty(estimated[1].state))
-                yield Prune(workspace / "checkpoints", checkpoint_keep)
+                yield Add(
+                    folder=f"{workspace}/checkpoints",
+                    name=kind.checkpoint_id,
+                    file="manifest.json",
+                    content=checkpoint,
+                    keep=checkpoint_keep,
+                )
     if estimated is not None:
         record, kind = estimated
         heartbeat = {"at": record.timestamp, "mode": kind.mode, "state": kind.state}
-        yield Replace(workspace / "state" / "heartbeat.json", pretty(heartbeat))
-        yield Replace(lake / "state.json", pretty(kind.state))
-        yield Replace(lake / "mode.txt", kind.mode.value.encode())
+        yield Replace(f"{workspace}/state/heartbeat.json", heartbeat)
+        yield Replace(f"{lake}/state.json", kind.state)
+        yield Replace(f"{lake}/mode.txt", kind.mode.value)
 
 
 def _observation(
@@ -167,110 +125,3 @@ def _observation(
         tags=("auto",),
         provenance=Provenance(event_start=record.sequence, event_end=record.sequence, files=tuple(files)),
     )
-
-
-class FileWriter:
-    """Writes files in one thread, in order, the latest content of each once."""
-
-    def __init__(self) -> None:
-        self._replace: dict[Path, bytes] = {}
-        self._append: deque[Append] = deque()
-        self._prune: dict[Path, int] = {}
-        self._known: dict[Path, set[bytes]] = {}
-        self._work = anyio.Event()
-        self._idle = anyio.Event()
-        self._idle.set()
-
-    @property
-    def pending(self) -> int:
-        """Files not written yet."""
-        return len(self._replace) + len(self._append)
-
-    async def submit(self, work: Iterable[FileWork]) -> None:
-        """Have files written soon; waits while too many are pending."""
-        for item in work:
-            match item:
-                case Replace(path=path, content=content):
-                    self._replace[path] = content
-                case Append():
-                    self._append.append(item)
-                case Prune(folder=folder, keep=keep):
-                    self._prune[folder] = keep
-        if self.pending:
-            self._work.set()
-            if self._idle.is_set():
-                self._idle = anyio.Event()
-        if self.pending > PENDING_FILES:
-            await self.flushed()
-
-    async def flushed(self) -> None:
-        """Wait until what was submitted is written."""
-        await self._idle.wait()
-
-    async def run(self) -> None:
-        """Write until cancelled; a file that cannot be written is logged and left."""
-        while True:
-            await self._work.wait()
-            self._work = anyio.Event()
-            replace, self._replace = self._replace, {}
-            append, self._append = self._append, deque()
-            prune, self._prune = self._prune, {}
-            await run_sync(self._write, replace, append, prune)
-            if not self.pending:
-                self._idle.set()
-
-    def _write(self, replace: dict[Path, bytes], append: deque[Append], prune: dict[Path, int]) -> None:
-        for path, content in replace.items():
-            self._attempt(path, _replace, path, content)
-        for item in append:
-            self._attempt(item.path, self._append_once, item)
-        for folder, keep in prune.items():
-            self._attempt(folder, _prune, folder, keep)
-
-    def _attempt(self, path: Path, write: "object", *arguments: object) -> None:
-        try:
-            write(*arguments)  # type: ignore[operator]
-        except OSError as error:
-            _log.warning("cannot write %s: %s; it is rebuilt from the log later", path, error.strerror)
-
-    def _append_once(self, item: Append) -> None:
-        known = self._known.get(item.path)
-        if known is None:
-            if len(self._known) > PENDING_FILES:
-                self._known.clear()
-            known = self._known[item.path] = _tail(item.path)
-        if item.line in known:
-            return
-        item.path.parent.mkdir(parents=True, exist_ok=True)
-        with item.path.open("ab") as file:
-            file.write(item.line + b"\n")
-        known.add(item.line)
-        if len(known) > PENDING_FILES:
-            del self._known[item.path]
-
-
-def _tail(path: Path) -> set[bytes]:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            return set(file.read().splitlines())
-    except FileNotFoundError:
-        return set()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_bytes(content)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-    temporary.replace(path)
-
-
-def _prune(folder: Path, keep: int) -> None:
-    with os.scandir(folder) as entries:
-        found = [(entry.stat().st_mtime_ns, entry.path) for entry in entries if entry.is_dir()]
-    found.sort(reverse=True)
-    for _, path in found[keep:]:
-        shutil.rmtree(path, ignore_errors=True)
