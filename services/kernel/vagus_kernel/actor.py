@@ -31,6 +31,7 @@ from vagus.contract.errors import (
 )
 from vagus.contract.events import EventRecord
 from vagus.contract.outcome import tick_output
+from vagus.contract.subjects import Subjects
 from vagus.contract.tools import ToolExecutionReport
 from vagus.runtime import clock, telemetry
 from vagus.runtime.faults import hit
@@ -426,8 +427,8 @@ class Actor:
 
     async def say(self, reply_to: str | None, command_id: str, answer: msgspec.Struct | VagusError) -> None:
         """Reply to a client, if it wants a reply; at most once, since the log has it as well."""
-        if not reply_to:
-            return
+        if not reply_to or not Subjects.is_inbox(reply_to):
+            return  # nobody gets the kernel to speak elsewhere in its own name
         if isinstance(answer, VagusError):
             reply = Reply(command_id=command_id, error=ErrorInfo.of(answer))
         else:
