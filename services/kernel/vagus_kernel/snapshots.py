@@ -4,13 +4,14 @@ Only a projection: one that does not check out is left unread, and the log is fo
 """
 
 import logging
+from typing import Final
 
 import blake3
 import msgspec
-from vagus.runtime.blobs import BlobRef, Blobs
-from vagus.runtime.bucket import Bucket
 
 from vagus.contract.errors import Conflict, VagusError
+from vagus.runtime.blobs import BlobRef, Blobs
+from vagus.runtime.bucket import Bucket
 from vagus_kernel.evolve import FOLD_VERSION
 from vagus_kernel.state import Session
 
@@ -29,11 +30,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Of the last event of each branch."""
 
 
+_NOTHING: Final = msgspec.Raw(b"null")
+
+
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
     fold_version: int
     stream_sequence: int
     digest: str
-    body: msgspec.Raw | None = None
+    body: msgspec.Raw = _NOTHING
+    """Null when a blob holds it. No union: in one, msgspec does not keep the text as it is."""
     blob: BlobRef | None = None
 
 
@@ -53,7 +58,7 @@ class Snapshots:
             envelope = msgspec.json.decode(entry.value, type=_Envelope)
             if envelope.fold_version != FOLD_VERSION:
                 return None
-            body = bytes(envelope.body or b"")
+            body = bytes(envelope.body)
             if envelope.blob is not None:
                 body = await self._blobs.get(session_id, envelope.blob)
             if blake3.blake3(body).hexdigest() != envelope.digest:
@@ -75,7 +80,7 @@ class Snapshots:
             fold_version=FOLD_VERSION,
             stream_sequence=snapshot.stream_sequence,
             digest=blake3.blake3(body).hexdigest(),
-            body=msgspec.Raw(body) if inline else None,
+            body=msgspec.Raw(body) if inline else _NOTHING,
             blob=None if inline else await self._blobs.put(session_id, body, "application/json"),
         )
         value = msgspec.json.encode(envelope)
