@@ -3,7 +3,19 @@
 import pytest
 
 from vagus.contract.policy import PRESETS, matches
-from vagus_policygate.capabilities import MAX_CAPABILITIES, TooMany, covers_some, needs, workspace_path
+from vagus_policygate.capabilities import (
+    MAX_CAPABILITIES,
+    Needs,
+    Template,
+    TooMany,
+    covers_some,
+    workspace_path,
+)
+from vagus_policygate.capabilities import needs as needs_of
+
+
+def needs(declared: tuple[str, ...], templates: tuple[str, ...], arguments: object) -> Needs:
+    return needs_of(declared, [Template(text) for text in templates], arguments)
 
 
 def derived(template: str, arguments: object) -> tuple[str, ...]:

@@ -222,6 +222,13 @@ def test_an_input_nested_too_deeply_is_refused() -> None:
     assert judged.verdict.explanation == "invalid input: nested too deeply"
 
 
+def test_an_input_that_the_validator_stumbles_over_is_refused() -> None:
+    tool = ToolDefinition(name="t", input_schema={"properties": {"n": {"multipleOf": 0.5}}})
+    judged = judge(request(call=ToolCall(tool_name="t", input={"n": 10**400})), tool=tool)
+    assert not judged.positive
+    assert judged.verdict.explanation == "invalid input: cannot be checked: int too large to convert to float"
+
+
 def test_a_call_that_declares_too_much_is_refused() -> None:
     judged = judge(request(declared=tuple(f"c:{n}" for n in range(1000))))
     assert judged.verdict.explanation == "invalid input: more than 256 capabilities"

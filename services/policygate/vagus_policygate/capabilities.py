@@ -7,7 +7,7 @@ anything, `*`: allowed only by a pattern as wide as that, and held back by any t
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, product
 from operator import add
@@ -42,10 +42,27 @@ class Needs:
     """Derived ones that stand for more than one thing: `exec:cmd:*`, `fs:read:/session/**`."""
 
 
-def needs(declared: Sequence[str], templates: Sequence[str], arguments: Json) -> Needs:
+class Template:
+    """One capability template, taken apart once."""
+
+    def __init__(self, text: str) -> None:
+        names = _FIELD.findall(text)
+        self._literals = _FIELD.split(text)[::2]
+        self._fields = [(name, name == "path" or text.startswith("fs:")) for name in names]
+
+    def fill(self, arguments: Mapping[str, Json]) -> Iterator[str]:
+        """The capabilities that it gives for a call's input."""
+        choices = [_choices(arguments.get(name), is_path=is_path) for name, is_path in self._fields]
+        first, *others = self._literals
+        for chosen in product(*choices):
+            yield first + "".join(map(add, chosen, others))
+
+
+def needs(declared: Sequence[str], templates: Sequence[Template], arguments: Json) -> Needs:
     """What a call needs; `TooMany` beyond the limits."""
+    given = arguments if isinstance(arguments, dict) else {}
     asked = list(islice(map(_canonical, declared), MAX_CAPABILITIES + 1))
-    every = chain.from_iterable(_derived(template, arguments) for template in templates)
+    every = chain.from_iterable(template.fill(given) for template in templates)
     derived = list(islice(every, MAX_CAPABILITIES + 1))
     if len(asked) + len(derived) > MAX_CAPABILITIES:
         raise TooMany(f"more than {MAX_CAPABILITIES} capabilities")
@@ -86,16 +103,6 @@ def _canonical(capability: str) -> str:
     family, path = found.groups()
     kept = [name for name in path.split("/") if name not in ("", ".")]
     return f"{family}/" + "/".join(kept) + ("/" if kept and path.endswith("/") else "")
-
-
-def _derived(template: str, arguments: Json) -> Iterator[str]:
-    names = _FIELD.findall(template)
-    is_path = template.startswith("fs:")
-    given = arguments if isinstance(arguments, dict) else {}
-    choices = [_choices(given.get(name), is_path=is_path or name == "path") for name in names]
-    literals = _FIELD.split(template)[::2]
-    for chosen in product(*choices):
-        yield literals[0] + "".join(map(add, chosen, literals[1:]))
 
 
 def _choices(value: Json, *, is_path: bool) -> list[str]:

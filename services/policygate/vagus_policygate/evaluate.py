@@ -13,7 +13,7 @@ from vagus.contract.messages import GateRequest, Rule, Verdict
 from vagus.contract.policy import Capability, PolicyDecision, PolicySet, matches
 from vagus.contract.policy import evaluate as by_session
 from vagus.contract.tools import ToolCall, ToolDefinition
-from vagus_policygate.capabilities import Needs, TooMany, covers_some, needs
+from vagus_policygate.capabilities import Needs, Template, TooMany, covers_some, needs
 from vagus_policygate.schema import InputCheck, one_line
 
 
@@ -30,11 +30,12 @@ class OrganisationPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 
 class KnownTool:
-    """A tool's definition, with its schema made ready."""
+    """A tool's definition, with its schema and templates made ready."""
 
     def __init__(self, definition: ToolDefinition) -> None:
         self.definition = definition
         self.input = InputCheck(definition.input_schema)
+        self.templates = tuple(map(Template, definition.capabilities))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def _evaluate(
     if fault is not None:
         return _refused(request, Rule.INVALID_INPUT, f"invalid input: {fault}")
     try:
-        needed = needs(call.requested_capabilities, tool.definition.capabilities, call.input)
+        needed = needs(call.requested_capabilities, tool.templates, call.input)
     except TooMany as error:
         return _refused(request, Rule.INVALID_INPUT, f"invalid input: {error}")
     hashed = call_hash(call)
@@ -137,12 +138,15 @@ def _decide(
     """The stricter of both policies for each capability; a ticket lifts only the need for approval."""
     asked = needed.capabilities
     session = by_session(policy, asked)
-    denied = {*session.denied, *_touched(organisation.deny_capabilities, needed)}
-    denied |= set(asked) - _covered(organisation.allow_capabilities, asked)
+    denied = {
+        *session.denied,
+        *(c for c in asked if not _covered(organisation.allow_capabilities, c)),
+        *_held(organisation.deny_capabilities, needed),
+    }
     gated = {
         *session.requires_approval,
         *_touched(policy.gate_capabilities, needed),
-        *_touched(organisation.gate_capabilities, needed),
+        *_held(organisation.gate_capabilities, needed),
     } - approved
     return PolicyDecision(
         allowed=tuple(c for c in asked if c not in denied and c not in gated),
@@ -151,14 +155,17 @@ def _decide(
     )
 
 
-def _covered(patterns: tuple[str, ...], capabilities: tuple[str, ...]) -> set[str]:
-    return {c for c in capabilities if any(matches(pattern, c) for pattern in patterns)}
+def _held(patterns: tuple[str, ...], needed: Needs) -> set[str]:
+    """The capabilities that patterns which hold back cover, wholly or in part."""
+    return {c for c in needed.capabilities if _covered(patterns, c)} | _touched(patterns, needed)
 
 
 def _touched(patterns: tuple[str, ...], needed: Needs) -> set[str]:
-    """Those that a pattern which holds back covers, wholly or in part."""
-    partly = {wide for wide in needed.wide if any(covers_some(pattern, wide) for pattern in patterns)}
-    return _covered(patterns, needed.capabilities) | partly
+    return {wide for wide in needed.wide if any(covers_some(pattern, wide) for pattern in patterns)}
+
+
+def _covered(patterns: tuple[str, ...], capability: str) -> bool:
+    return any(matches(pattern, capability) for pattern in patterns)
 
 
 def _ticket_fault(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import SchemaError
@@ -33,9 +33,15 @@ class InputCheck:
         if self._broken is not None:
             return one_line(self._broken)
         try:
-            error = next(self._validator.iter_errors(arguments), None)
+            error = next(self._validator.iter_errors(cast(Any, arguments)), None)
+        except RecursionError:
+            raise
         except (Unresolvable, re.error) as error:
             return one_line(f"the tool's input schema is invalid: {_first_words(error)}")
+        except (
+            Exception
+        ) as error:  # a model wrote the input: what the library stumbles over is a no, not a crash
+            return one_line(f"cannot be checked: {_first_words(error)}")
         return None if error is None else one_line(_where(error) + error.message)
 
 

@@ -104,7 +104,7 @@ def matches(pattern: str, capability: str) -> bool:
 
     Paths in a capability are normalised before they get here; a `..` segment matches nothing.
     """
-    if ".." in capability.split(":", 2)[-1].split("/"):
+    if ".." in capability and ".." in capability.split(":", 2)[-1].split("/"):
         return False
     return capability.startswith(pattern.rstrip("*")) if pattern.endswith("*") else capability == pattern
 

@@ -113,7 +113,7 @@ _GRANTS: Final[msgspec.json.Decoder[Grant]] = msgspec.json.Decoder(Grant)
 
 # nkeys has no types.
 _encode_seed: Final[Callable[[bytes, int], bytes]] = nkeys.encode_seed
-_decode_seed: Final[Callable[[bytes], tuple[int, bytearray]]] = nkeys.decode_seed
+_decode_seed: Final[Callable[[bytes], tuple[int, bytes]]] = nkeys.decode_seed
 _checksum: Final[Callable[[bytes], bytes]] = nkeys.crc16_checksum
 
 
@@ -121,11 +121,11 @@ def _read_seed(seed: str) -> tuple[int, bytes]:
     try:
         text = seed.encode("ascii")
         prefix, raw = _decode_seed(text)
-        if _encode_seed(bytes(raw), prefix) != text:  # nkeys ignores the checksum
+        if _encode_seed(raw, prefix) != text:  # nkeys ignores the checksum
             raise ValueError("the checksum does not match")
     except (ValueError, IndexError, nkeys.NkeysError) as error:
         raise SettingsError("not the seed of an nkeys key pair (S...)") from error
-    return prefix, bytes(raw)
+    return prefix, raw
 
 
 def _nkey(prefix: int, key: bytes) -> str:
