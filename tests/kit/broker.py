@@ -1,8 +1,10 @@
 """A real nats-server for the whole run; a root token of its own for every test."""
 
+import os
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -11,12 +13,35 @@ from vagus.runtime.bus import Bus, connect
 from vagus.runtime.embedded import EmbeddedServer
 
 
+class Broker(Protocol):
+    """A server that all tests share."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        ...
+
+
+class Contained:
+    """A server in a container."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+
 @pytest.fixture(scope="session")
-async def broker(
-    anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[EmbeddedServer]:
-    """One server; tests that stop or kill a server start their own."""
-    async with EmbeddedServer(tmp_path_factory.mktemp("nats"), durability="fast") as server:
+async def broker(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Broker]:
+    """One server, in a container if `VAGUS_TEST_BROKER` says so; tests that stop a server start their own."""
+    folder = tmp_path_factory.mktemp("nats")
+    if os.environ.get("VAGUS_TEST_BROKER") == "container":
+        from tests.kit.container import engine, nats_in_a_container  # noqa: PLC0415 - needs Docker's client
+
+        if (missing := engine()) is not None:
+            pytest.fail(f"VAGUS_TEST_BROKER=container needs a Docker engine: {missing}")
+        with nats_in_a_container(folder) as url:
+            yield Contained(url)
+        return
+    async with EmbeddedServer(folder, durability="fast") as server:
         yield server
 
 
@@ -27,7 +52,7 @@ def subjects() -> Subjects:
 
 
 @pytest.fixture
-async def bus(broker: EmbeddedServer) -> AsyncIterator[Bus]:
+async def bus(broker: Broker) -> AsyncIterator[Bus]:
     """A connection for this test."""
     async with connect(broker.url, name="test") as connection:
         yield connection
