@@ -111,6 +111,14 @@ async def test_a_command_is_run_and_its_output_shown_live(desk: Desk, runner: No
     assert desk.shown[0]["tool_name"] == "shell.exec"
 
 
+async def test_much_output_at_once_is_shown_in_pieces(desk: Desk, runner: None) -> None:
+    report = await desk.run("shell.exec", {"command": "head", "args": ["-c", "60000", "/dev/zero"]})
+    assert isinstance(report.outcome, Success)
+    reference = msgspec.convert(report.outcome.output, BlobRef)
+    assert reference.size > 6 * 60_000  # NULs are long in JSON
+    await eventually(lambda: "".join(shown["data"]["text"] for shown in desk.shown) == "\0" * 60_000)
+
+
 async def test_a_failure_keeps_its_text_and_exit_status(desk: Desk, runner: None) -> None:
     report = await desk.run("fail", {"error": "why", "exit_status": 9})
     assert (report.outcome, report.exit_status, report.status) == (Failure(error="why"), 9, None)
@@ -119,6 +127,16 @@ async def test_a_failure_keeps_its_text_and_exit_status(desk: Desk, runner: None
 async def test_progress_from_a_thread_is_shown_in_order(desk: Desk, runner: None) -> None:
     await desk.run("tell", {"pieces": 50})
     await eventually(lambda: [shown["data"]["piece"] for shown in desk.shown] == list(range(50)))
+
+
+async def test_a_tool_that_shows_more_than_can_be_sent_is_not_held_up(desk: Desk, runner: None) -> None:
+    with anyio.fail_after(10):
+        report = await desk.run("shout", {"pieces": 20_000})
+    assert isinstance(report.outcome, Success)
+    assert 0 < len(desk.shown) <= 20_000
+    too_long = await desk.run("tell", {"pieces": 1, "size": limits.PROGRESS_BYTES})
+    assert isinstance(too_long.outcome, Failure)
+    assert too_long.outcome.error.startswith("ValueError: ")
 
 
 async def test_calls_run_side_by_side_up_to_the_slots(desk: Desk, broker: EmbeddedServer) -> None:

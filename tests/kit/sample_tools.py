@@ -70,9 +70,15 @@ async def fail(error: str, exit_status: int = 1) -> None:
 
 
 @vagus.tool
-def tell(context: vagus.ToolContext, pieces: int) -> None:
+def tell(context: vagus.ToolContext, pieces: int, size: int = 0) -> None:
     for number in range(pieces):
-        context.emit({"piece": number})
+        context.emit({"piece": number, "padding": "x" * size})
+
+
+@vagus.tool
+def shout(context: vagus.ToolContext, pieces: int) -> None:
+    for _ in range(pieces):
+        context.emit("x" * 1000)
 
 
 @vagus.tool(pool="gpu")

@@ -56,6 +56,8 @@ def test_pools_are_those_of_the_tools_or_those_that_are_named() -> None:
     assert Catalog(tools).pools == ("default", "gpu")
     only = Catalog(tools, ["gpu"])
     assert (only.pools, names(only)) == (("gpu",), ["b", "c"])
+    with pytest.raises(SettingsError, match="VAGUS_POOLS=nobody: no tool"):
+        Catalog(tools, ["gpu", "nobody"])
 
 
 def test_a_module_is_loaded_from_a_file_or_by_its_name(

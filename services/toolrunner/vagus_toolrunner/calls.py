@@ -13,7 +13,7 @@ from vagus.contract.errors import HarnessError, VagusError
 from vagus.contract.messages import ToolRequest, decode
 from vagus.contract.policy import SpanStatus
 from vagus.contract.subjects import Subjects
-from vagus.runtime import clock, telemetry
+from vagus.runtime import clock, faults, telemetry
 from vagus.runtime.bus import Message
 from vagus.runtime.grants import GrantVerifier
 from vagus.runtime.queue import Delivery
@@ -29,6 +29,13 @@ from vagus_toolrunner.workspace import Workspace
 ELSEWHERE_S: Final = 0.5
 """After which a request for a tool that we do not have is offered to the other runners of its pool."""
 LAST_WORDS_S: Final = 1.0
+
+CALL_CLAIMED: Final = "toolrunner.call_claimed"
+"""Point of fault: the claim stands, nothing has run."""
+TOOL_ENDED: Final = "toolrunner.tool_ended"
+"""Point of fault: the tool has run, nobody knows."""
+REPORT_STORED: Final = "toolrunner.report_stored"
+"""Point of fault: the report is stored, the request is not acknowledged."""
 
 
 class Calls:
@@ -99,7 +106,9 @@ class Calls:
             span.set(telemetry.TOOL_STATUS, _status(ending).value)
             if not isinstance(ending, Succeeded):
                 span.fail(ending.error)
+            faults.hit(TOOL_ENDED)
             await self._reports.finish(run.request, run.execution, ending, run.context)
+            faults.hit(REPORT_STORED)
         telemetry.record_duration(telemetry.EXECUTE_TOOL, run.execution.duration_ms / 1000)
         if run.granted:  # else anybody could make us drop the genuine request
             self._remember(run.request)
@@ -121,6 +130,7 @@ class Calls:
                 known = await self._claims.take(request, redelivered=again, repeatable=says.repeatable)
                 if known is not None:
                     return known
+                faults.hit(CALL_CLAIMED)
             timeout_s = admission.time_left(request, grant, tool.definition.timeout_secs, clock.now_ns())
             workspace.ensure()
         except HarnessError as error:

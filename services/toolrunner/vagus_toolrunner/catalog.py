@@ -30,13 +30,12 @@ class Catalog:
                 raise SettingsError(
                     f"two tools are named {tool.definition.name}: rename one (@vagus.tool(name=…))"
                 )
-        self.pools = tuple(sorted(wanted or {tool.definition.pool for tool in self}))
+        self.pools = tuple(sorted({tool.definition.pool for tool in self}))
+        if missing := wanted.difference(self.pools):
+            raise SettingsError(f"VAGUS_POOLS={','.join(sorted(missing))}: no tool here belongs to it")
 
     def __iter__(self) -> Iterator[Tool[Any, Any]]:
         return iter(self._tools.values())
-
-    def __len__(self) -> int:
-        return len(self._tools)
 
     def get(self, name: str) -> Tool[Any, Any] | None:
         """The tool of that name."""

@@ -53,11 +53,14 @@ class Reports:
             try:
                 await self._store(request, execution, ending, context)
             except (Transient, OutcomeUnknown) as error:
-                _log.warning("the report of %s is not stored yet: %s", request.tool_run_id, error)
+                told = logging.DEBUG if wait_s > RETRY_FIRST_S else logging.WARNING
+                _log.log(told, "the report of %s is not stored, trying on: %s", request.tool_run_id, error)
                 await anyio.sleep(wait_s)
                 wait_s = min(wait_s * 2, RETRY_MOST_S)
             else:
-                return
+                break
+        if wait_s > RETRY_FIRST_S:
+            _log.info("the report of %s is stored now", request.tool_run_id)
 
     async def _store(
         self, request: ToolRequest, execution: Execution, ending: Ending, context: str | None

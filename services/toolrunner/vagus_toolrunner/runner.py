@@ -23,7 +23,7 @@ from vagus_toolrunner.calls import Calls
 from vagus_toolrunner.catalog import Catalog
 from vagus_toolrunner.claims import Claims
 from vagus_toolrunner.group import Reaper
-from vagus_toolrunner.live import Live
+from vagus_toolrunner.live import live
 from vagus_toolrunner.reports import Reports
 from vagus_toolrunner.settings import RunnerSettings
 
@@ -46,8 +46,8 @@ async def serve(
         chain(workspace_tools(settings, reaper), catalog.installed(), catalog.named(settings.tools)),
         settings.pools,
     )
-    if not len(offered):
-        raise SettingsError("this runner has no tools: name modules in VAGUS_TOOLS, or other VAGUS_POOLS")
+    if not offered.pools:
+        raise SettingsError("this runner has no tools: name modules in VAGUS_TOOLS")
     verifier = GrantVerifier(settings.grant_public_keys)
     async with AsyncExitStack() as stack:
         stack.callback(reaper.close)
@@ -60,7 +60,7 @@ async def serve(
         calls = Calls(
             catalog=offered,
             claims=claims,
-            live=Live(bus, subjects),
+            live=await stack.enter_async_context(live(bus, subjects)),
             reports=Reports(bus, Blobs(bus, subjects.named(streams.BLOBS)), subjects),
             root=settings.root,
             slots=settings.slots,

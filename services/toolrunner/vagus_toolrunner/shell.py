@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+from vagus.contract import limits
 from vagus.contract.errors import HarnessError, ToolFailure
 from vagus.contract.json import Json
 from vagus.tools import Tool, ToolContext, tool
@@ -14,6 +15,8 @@ from vagus_toolrunner.output import Head
 
 ANY: Final = "*"
 """In the list of allowed commands: all."""
+SHOWN_CHARS: Final = 8 * limits.KIB
+"""Of one piece of live output: as JSON six times as long at most, which is below limits.PROGRESS_BYTES."""
 
 
 def shell_exec(*, allowed: Collection[str], path: str, reaper: Reaper) -> Tool[Any, Any]:
@@ -76,7 +79,8 @@ def _showing(head: Head, stream: str, context: ToolContext) -> Callable[[bytes],
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def take(piece: bytes) -> None:
-        if text := decoder.decode(head.add(piece)):
-            context.emit({"stream": stream, "text": text})
+        text = decoder.decode(head.add(piece))
+        for start in range(0, len(text), SHOWN_CHARS):
+            context.emit({"stream": stream, "text": text[start : start + SHOWN_CHARS]})
 
     return take
