@@ -34,7 +34,7 @@ async def broker(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -
     """One server, in a container if `VAGUS_TEST_BROKER` says so; tests that stop a server start their own."""
     folder = tmp_path_factory.mktemp("nats")
     if os.environ.get("VAGUS_TEST_BROKER") == "container":
-        from tests.kit.container import engine, nats_in_a_container  # noqa: PLC0415 - needs Docker's client
+        from tests.kit.container import engine, nats_in_a_container
 
         if (missing := engine()) is not None:
             pytest.fail(f"VAGUS_TEST_BROKER=container needs a Docker engine: {missing}")

@@ -1,4 +1,4 @@
-"""The same nats-server in a container: an image made of nothing but the binary, so that no registry is needed."""
+"""The same nats-server in a container: its image is nothing but the binary, so that no registry is needed."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.image import DockerImage
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
 from vagus.runtime.embedded import find_server
 
 DOCKERFILE = """\

@@ -37,7 +37,7 @@ class RealProcess:
     async def ended(self, timeout_s: float = 20.0) -> int:
         """Wait for its end; its exit code, negative for a signal."""
         with anyio.fail_after(timeout_s):
-            while self._process.poll() is None:
+            while self._process.poll() is None:  # noqa: ASYNC110 - subprocess has no event to wait for
                 await anyio.sleep(0.02)
         return int(self._process.returncode)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import vagus
 from anyio.abc import TaskGroup
 
+import vagus
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus, connect
 from vagus.runtime.grants import generate_key
