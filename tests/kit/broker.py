@@ -21,12 +21,18 @@ class Broker(Protocol):
         """Where it listens."""
         ...
 
+    @property
+    def port(self) -> int:
+        """The port in it."""
+        ...
+
 
 class Contained:
     """A server in a container."""
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.port = int(url.rpartition(":")[2])
 
 
 @pytest.fixture(scope="session")
