@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -28,7 +29,7 @@ def main() -> None:
     """Measure, print, write."""
     options = _options()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     if load() > 0.5:
         console.print(
             f"[yellow]the machine is busy (load {load()}): figures will be worse than they could be[/]"

@@ -64,7 +64,7 @@ def _processor() -> str:
 
 def _server_version() -> str:
     told = subprocess.run([find_server(), "--version"], capture_output=True, check=True, text=True)
-    return told.stdout.strip().rpartition(" ")[2]
+    return told.stdout.strip().rpartition(" ")[2].removeprefix("v")
 
 
 def _fsync_s(probe: Path) -> float:

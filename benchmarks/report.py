@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -33,9 +34,9 @@ def show(report: Report, console: Console) -> None:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
@@ -46,7 +47,7 @@ def _times(times: Spread) -> str:
 def _commits(report: Report) -> Table:
     table = _table(
         "Commits beside raw publishing of the same bytes (ms: p50 / p99)",
-        "events", "bytes", "writers", "commit", "raw", "ratio", "events/s", "raw events/s", "seal", "load",
+        "events", "bytes", "writers", "commit", "raw", "ratio", "events/s", "raw", "seal", "load",
     )  # fmt: skip
     for row in report.commits:
         table.add_row(
