@@ -110,3 +110,21 @@ def test_the_settings_that_a_document_names_exist(document: str) -> None:
     buckets |= {"TOOLBOX", "CALLS", "MEMBERS", "SNAPSHOTS", "BLOBS", "S_"}
     for name in re.findall(r"`(VAGUS_[A-Z_]+)", documents.text(document)):
         assert name in known or name.removeprefix("VAGUS_") in buckets, f"{document} names {name}"
+
+
+@pytest.mark.parametrize("service", ["kernel", "policygate", "toolrunner", "approver"])
+def test_every_service_tells_of_itself_under_the_same_headings(service: str) -> None:
+    headings = re.findall(r"^## (.*)$", documents.text(f"services/{service}/README.md"), re.MULTILINE)
+    assert headings[:5] == ["owns", "consumes", "produces", "invariants", "on crash"]
+
+
+@pytest.mark.parametrize("decision", sorted((ROOT / "docs/adr").glob("0*.md")), ids=lambda path: path.stem)
+def test_every_decision_has_its_parts_and_is_listed(decision: Path) -> None:
+    text = decision.read_text()
+    assert re.match(rf"# {decision.stem[:4]} .*\n\nDate: \d{{4}}-\d\d-\d\d · Status: \w+", text)
+    parts = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert parts == ["Context", "Decision", "Consequences", "We would notice that it was wrong"]
+    assert "?" in text.partition("## Context")[2].partition("## Decision")[0]
+    assert "* Good: " in text
+    assert "* Bad: " in text
+    assert f"]({decision.name})" in documents.text("docs/adr/README.md")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -240,7 +241,7 @@ def test_the_printed_grant_is_valid_and_for_the_printed_call() -> None:
         return [read(title, block.text.encode()) for block in EXAMPLES if block.title == title]
 
     verdict, request, grant = shown("Verdict")[0], shown("ToolRequest")[0], shown("Grant")[0]
-    key = TEXT.partition("public half is\n`")[2].partition("`")[0]
+    (key,) = re.findall(r"public half is\s+`(\w+)`", TEXT)
     assert verdict.grant == request.grant
     assert GrantVerifier([key]).verify(verdict.grant) == grant
     assert grant.call_hash == call_hash(request.call)
