@@ -232,7 +232,7 @@ async def test_of_many_answers_to_many_approvers_one_counts(desk: Desk) -> None:
     assert decode(bytes(accepted.ok), ApprovalTicket) == kept
     assert kept is not None
     (said,) = desk.resolutions(ticket)
-    assert (said.decision, said.actor) == (kept.state, kept.resolved_by)
+    assert (said.decision.value, said.actor) == (kept.state.value, kept.resolved_by)
 
 
 # Timeouts -------------------------------------------------------------------------------------------------
