@@ -29,7 +29,7 @@ check: venv ## Format, lint, types by two checkers, architecture.
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
-	$(RUN) pyright
+	$(RUN) pyright --pythonpath $(VENV)/bin/python
 	$(RUN) pytest -q tests/architecture
 
 test: venv ## All tests, against a real nats-server; only those that need Docker are left out.
