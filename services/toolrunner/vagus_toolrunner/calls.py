@@ -80,8 +80,6 @@ class Calls:
         run = self._runs[request.tool_run_id] = _Run(delivery, request)
         try:
             await self._answer(run)
-        except NotOurs:
-            return
         finally:
             del self._runs[request.tool_run_id]
             run.gone.set()
@@ -102,14 +100,18 @@ class Calls:
             telemetry.EXECUTE_TOOL, attributes, telemetry.extract(run.delivery.headers)
         ) as span:
             run.context = span.context
-            ending = await self._ending(run, tool)
+            try:
+                ending = await self._ending(run, tool)
+            except NotOurs:
+                return
             span.set(telemetry.TOOL_STATUS, _status(ending).value)
             if not isinstance(ending, Succeeded):
                 span.fail(ending.error)
             faults.hit(TOOL_ENDED)
             await self._reports.finish(run.request, run.execution, ending, run.context)
             faults.hit(REPORT_STORED)
-        telemetry.record_duration(telemetry.EXECUTE_TOOL, run.execution.duration_ms / 1000)
+        if run.execution.started_at is not None:
+            telemetry.record_duration(telemetry.EXECUTE_TOOL, run.execution.duration_ms / 1000)
         if run.granted:  # else anybody could make us drop the genuine request
             self._remember(run.request)
 
