@@ -86,7 +86,7 @@ class _UsageError(Protocol):
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="vagus", standalone_mode=False)
     except VagusError as error:
         complain(error.type, error.message)
         code = REFUSED if isinstance(error, Refused) else FAILED

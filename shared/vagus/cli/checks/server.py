@@ -7,7 +7,7 @@ from typing import Final
 from vagus.cli.checks.finding import Finding, ill, well
 from vagus.cli.checks.versions import SERVER, numbered, parsed
 from vagus.contract import limits
-from vagus.contract.errors import VagusError
+from vagus.contract.errors import Unavailable, VagusError
 from vagus.contract.streams import MEMBERS
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bucket import Bucket
@@ -33,7 +33,8 @@ async def check_server(url: str) -> list[Finding]:
         async with connect(url, name="vagus-doctor", credentials=credentials, timeout_s=CONNECT_S) as bus:
             found += [_version(bus, url), _payload(bus), jetstream := await _jetstream(bus)]
             if jetstream.ok:
-                found += [await _streams(bus, subjects), *await _members(bus, subjects)]
+                found.append(await _streams(bus, subjects))
+                found += await _members(bus, subjects)
     except VagusError as error:
         found.append(ill("server", error.message, f"{_UP}, or name another server with --server"))
     return found
@@ -77,7 +78,10 @@ async def _streams(bus: Bus, subjects: Subjects) -> Finding:
 
 
 async def _members(bus: Bus, subjects: Subjects) -> list[Finding]:
-    keys = await Bucket(bus, subjects.named(MEMBERS)).keys(">")
+    try:
+        keys = await Bucket(bus, subjects.named(MEMBERS)).keys(">")
+    except Unavailable:
+        keys = []  # the bucket is missing, as was said
     alive = Counter(key.partition(".")[0] for key in keys)
     return [
         well(kind, f"{alive[kind]} alive") if alive[kind] else ill(kind, "none alive", f"{_UP}, or {command}")
