@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from vagus.contract import clock as instants
 from vagus.contract.approvals import TicketState
+from vagus.contract.claims import CANCELLED, Claim, claim_key
 from vagus.contract.errors import Conflict, VagusError
 from vagus.contract.limits import DEADLINE_GRACE_S
 from vagus.contract.messages import ToolRequest
@@ -191,9 +192,9 @@ class Performer:
     async def _cancel(self, done: _Performed, effect: RunTool) -> None:
         """Take the call's claim, so that it never starts; if a runner has it, tell the runner to stop."""
         done.cancel_sent = True
-        claim = msgspec.json.encode({"runner_id": "kernel", "started_at": clock.now(), "cancelled": True})
+        claim = msgspec.json.encode(Claim(holder=CANCELLED, taken_at=clock.now()))
         try:
-            await self._ports.calls.create(f"{effect.session_id}.{effect.tool_run_id}", claim)
+            await self._ports.calls.create(claim_key(effect.session_id, effect.tool_run_id), claim)
         except Conflict:
             pass
         except VagusError as error:

@@ -22,7 +22,7 @@ import msgspec
 from vagus.contract import limits
 from vagus.contract.claims import CANCELLED, Claim, claim_key
 from vagus.contract.errors import Conflict, Unavailable
-from vagus.contract.messages import ToolRequest
+from vagus.contract.messages import ToolRequest, decode
 from vagus.runtime import clock
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
@@ -35,8 +35,6 @@ GONE_S: Final = 2 * limits.MEMBER_RENEW_S
 
 SILENT_S: Final = limits.MEMBER_LEASE_S + limits.MEMBER_RENEW_S
 """A runner that is still in sight after so long has been heard of meanwhile."""
-
-_CLAIMS: Final[msgspec.json.Decoder[Claim]] = msgspec.json.Decoder(Claim)
 
 
 class NotOurs(Exception):
@@ -60,6 +58,7 @@ class Claims:
         Asking again after an error is safe. May take some seconds if the call is another runner's.
 
         Raises:
+            Malformed: What stands there is no claim.
             NotOurs: It is for nobody here to run or report.
             Transient, OutcomeUnknown: Nothing is known yet; ask again.
         """
@@ -87,7 +86,7 @@ class Claims:
                 raise Unavailable(f"the claim {key} came and went") from None
             if entry.value != value:
                 del self._unsettled[key]
-                return _CLAIMS.decode(entry.value), entry.revision
+                return decode(entry.value, Claim), entry.revision
         del self._unsettled[key]
         return None, 0
 
