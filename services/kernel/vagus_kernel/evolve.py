@@ -255,7 +255,10 @@ def _asked(branch: Branch, kind: ApprovalRequested, record: EventRecord) -> Bran
         case _:
             return branch
     ticket = Ticket(
-        approval_id=kind.approval_id, capability=kind.capability or "", requested_at=record.timestamp
+        approval_id=kind.approval_id,
+        capability=kind.capability or "",
+        requested_at=record.timestamp,
+        risk=kind.risk,
     )
     *others, last = branch.waiting or (None,)
     if last is not None and last.tool_run_id == run:

@@ -105,7 +105,7 @@ class Performer:
 
     async def on_clock(self, now_ns: int, *, reconnected: bool = False) -> None:
         """Repeat what has been silent for too long, and tell which deadlines have passed."""
-        silence = int(self._ports.settings.effect_retry_s * instants.SECOND_NS)
+        silence = int(self._ports.settings.effect_retry * instants.SECOND_NS)
         for done in list(self._performed.values()):
             if done.deadline is not None and now_ns > done.deadline and isinstance(done.effect, RunTool):
                 done.deadline = now_ns + silence

@@ -104,6 +104,7 @@ def ticket_of(
         branch_id=branch.branch_id,
         tool_run_id=waiting.tool_run_id,
         arguments=call.input,
+        risk=ticket.risk,
         expires_at=clock.plus(ticket.requested_at, timeout_s),
         state=TicketState.PENDING,
     )

@@ -108,6 +108,11 @@ class Reception:
             if branch is not None and branch.turn and branch.turn.command_id == command.command_id:
                 await self._actor.apply(inputs.GiveUp(branch_id=branch.branch_id, reason=reason))
             await self._actor.say(command.reply_to, command.command_id, Refused(reason))
+        elif role == Role.RESOLUTION:
+            approval_id = decode(delivery.data, Resolution).approval_id
+            for branch in self._actor.session.branches.values() if self._actor.session is not None else ():
+                if branch.turn is not None and branch.turn.approval_id == approval_id:
+                    await self._actor.apply(inputs.GiveUp(branch_id=branch.branch_id, reason=reason))
         await self._bury(delivery, reason)
 
     def _branch(self, branch_id: str) -> Branch | None:

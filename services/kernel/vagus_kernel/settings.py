@@ -28,7 +28,7 @@ class KernelSettings(ProcessSettings, frozen=True, kw_only=True):
     approval_timeout_s: Annotated[float, doc("seconds until a ticket times out", ge=1, le=31_536_000)] = (
         limits.APPROVAL_TIMEOUT_S
     )
-    effect_retry_s: Annotated[float, doc("seconds without an answer until an effect is repeated", ge=1)] = (
+    effect_retry: Annotated[float, doc("seconds without an answer until an effect is repeated", ge=1)] = (
         limits.EFFECT_RETRY_S
     )
     session_inflight: Annotated[

@@ -22,7 +22,7 @@ from vagus.contract.ids import MAIN
 from vagus.contract.models import ConversationTurn, ModelDirective, StopReason, TokenUsage
 from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import BranchInfo, SessionManifest
-from vagus.contract.state import AgentStateVector, OperatingMode
+from vagus.contract.state import AgentStateVector, OperatingMode, RiskLevel
 from vagus.contract.tools import ToolCall
 
 
@@ -61,6 +61,7 @@ class Ticket(_Frozen, frozen=True, kw_only=True):
     approval_id: str
     capability: str
     requested_at: str
+    risk: RiskLevel = RiskLevel.MEDIUM
     decision: ApprovalDecision | None = None
 
 

@@ -16,7 +16,7 @@ from vagus.contract.messages import Report, ReportType, Rule, Verdict
 from vagus.contract.models import CallTool
 from vagus.contract.policy import PolicyDecisionKind, SpanStatus
 from vagus.contract.state import LoopPhase, OperatingMode, RiskLevel
-from vagus.contract.tools import Success, ToolExecutionReport
+from vagus.contract.tools import Success, ToolAnnotations, ToolCall, ToolExecutionReport
 from vagus_kernel import homeostasis
 from vagus_kernel.decide import turn
 from vagus_kernel.decide.draft import Decision, Draft, Outcome
@@ -111,11 +111,20 @@ def _ask(draft: Draft, gating: Gating, said: Verdict) -> None:
                 call_id=call.call_id,
                 tool_name=call.tool_name,
                 arguments=call.input,
-                risk=RiskLevel.MEDIUM,
+                risk=_risk(draft, call),
                 capability=capability,
                 reason=reason,
             )
         )
+
+
+def _risk(draft: Draft, call: ToolCall) -> RiskLevel:
+    """Medium; high for a destructive tool or in a risky state, low for one that only reads in a calm one."""
+    definition = draft.context.tools.get(call.tool_name)
+    says = definition.annotations if definition is not None else ToolAnnotations()
+    if says.destructive or draft.vector.risk_level in (RiskLevel.HIGH, RiskLevel.CRITICAL):
+        return RiskLevel.HIGH
+    return RiskLevel.LOW if says.read_only else RiskLevel.MEDIUM
 
 
 def report(session: Session, given: Report, context: Context) -> Outcome:
