@@ -1,7 +1,7 @@
 """The verbs in one place, and what becomes of errors: one line, and an exit code that says whose fault."""
 
 import sys
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final, Protocol, runtime_checkable
 
 import typer
 
@@ -77,6 +77,7 @@ def options(
     """Take the options that stand before the verb."""
 
 
+@runtime_checkable
 class _UsageError(Protocol):
     """What the CLI library raises for wrong arguments, under a name that depends on its version."""
 
@@ -101,10 +102,9 @@ def _usage(error: Exception) -> int:
     """Tell of wrong arguments; what is nothing of that kind is a bug and is raised again."""
     if type(error).__name__ == "Abort":
         return INTERRUPTED
-    if not hasattr(error, "format_message"):
+    if not isinstance(error, _UsageError):
         raise error
-    usage: _UsageError = error
-    message = usage.format_message().rstrip(".")
+    message = error.format_message().rstrip(".")
     if type(error).__name__ == "NoArgsIsHelpError":
         print(message)  # noqa: T201 -- the help itself
         return USAGE

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Final, TypedDict
 from uuid import uuid4
 
@@ -145,18 +146,18 @@ class Session:
         """
         if max_ticks < 1:
             raise Malformed(f"max_ticks is {max_ticks}: it must be at least 1")
-        say = objective
-        for _ in range(max_ticks):
-            output = await self.tick(
-                say,
-                branch=branch,
-                system_prompt=system_prompt,
-                allowed_tools=allowed_tools,
-                timeout_s=timeout_s,
-            )
+        tick = partial(
+            self.tick,
+            branch=branch,
+            system_prompt=system_prompt,
+            allowed_tools=allowed_tools,
+            timeout_s=timeout_s,
+        )
+        output = await tick(objective)
+        for _ in range(max_ticks - 1):
             if output.reason != "tool_calls":
                 break
-            say = ""
+            output = await tick("")
         return output
 
     async def cancel(self, command_id: str | None = None, *, branch: str = MAIN) -> None:

@@ -118,13 +118,19 @@ def _ask(draft: Draft, gating: Gating, said: Verdict) -> None:
         )
 
 
+_LEVELS = tuple(RiskLevel)
+
+
 def _risk(draft: Draft, call: ToolCall) -> RiskLevel:
-    """Medium; high for a destructive tool or in a risky state, low for one that only reads in a calm one."""
+    """Of a tool that only reads, the state's; of a destructive one, a level more; else at least medium."""
     definition = draft.context.tools.get(call.tool_name)
     says = definition.annotations if definition is not None else ToolAnnotations()
-    if says.destructive or draft.vector.risk_level in (RiskLevel.HIGH, RiskLevel.CRITICAL):
-        return RiskLevel.HIGH
-    return RiskLevel.LOW if says.read_only else RiskLevel.MEDIUM
+    level = _LEVELS.index(draft.vector.risk_level)
+    if says.destructive:
+        level = min(level + 1, len(_LEVELS) - 1)
+    elif not says.read_only:
+        level = max(level, _LEVELS.index(RiskLevel.MEDIUM))
+    return _LEVELS[level]
 
 
 def report(session: Session, given: Report, context: Context) -> Outcome:
