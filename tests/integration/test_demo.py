@@ -10,6 +10,8 @@ import anyio
 import pytest
 
 from tests.kit.waiting import eventually
+from vagus.runtime.bus import Bus
+from vagus.runtime.embedded import EmbeddedServer
 
 COMMAND = [sys.executable, "-c", "from vagus.cli import main; main()", "demo"]
 
@@ -58,6 +60,16 @@ async def test_the_demo_reports_as_json(environ: dict[str, str], tmp_path: Path)
     assert (report["tool_calls"], report["calls_ok"], report["calls_refused"]) == (5, 4, 1)
     assert {branch["branch_id"] for branch in report["branches"]} == {"main", "limerick"}
     assert left(tmp_path) == []
+
+
+async def test_the_demo_leaves_nothing_on_a_server_of_somebody_elses(
+    environ: dict[str, str], tmp_path: Path, own_broker: EmbeddedServer, own_bus: Bus
+) -> None:
+    with anyio.fail_after(60):
+        done = await anyio.run_process([*COMMAND, "--json", "--server", own_broker.url], env=environ)
+    assert json.loads(done.stdout)["verified"]
+    assert not (await own_bus.api("STREAM.NAMES"))["streams"]
+    assert left(tmp_path) == ["nats"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -55,14 +55,15 @@ async def test_whatever_dies_is_started_again_and_goes_on(tmp_path: Path) -> Non
         assert (await session.tick("one", tool=WRITE)).tool_results[0].status == "ok"
         for child in supervisor.children:
             child.signal(signal.SIGKILL)
-        server = supervisor.server.pid
+        server = supervisor.server
         assert server is not None
-        os.kill(server, signal.SIGKILL)
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
         with anyio.fail_after(60):
             assert (await session.tick("two", tool=WRITE)).tool_results[0].status == "ok"
         assert (await session.verify()).ok
         assert [child.restarts for child in supervisor.children] == [1, 1, 1, 1]
-        pids = [child.pid for child in supervisor.children] + [supervisor.server.pid]
+        pids = [child.pid for child in supervisor.children] + [server.pid]
     assert any("nats-server ended: starting it again" in said for said in told)
     assert any(said.startswith("kernel-1 was killed by SIGKILL; starting it again") for said in told)
     assert not any(pid is not None and alive(pid) for pid in pids)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from vagus.cli.options import AsJson
+from vagus.cli.options import AsJson, OwnServer
 from vagus.cli.output import show
 
 
@@ -12,6 +12,7 @@ def demo(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Approve by itself instead of asking at the terminal.")
     ] = False,
+    server: OwnServer = "",
     as_json: AsJson = False,
 ) -> None:
     """Run a scripted objective: files, a command, a denied call, an approval, a fork and a merge.
@@ -26,7 +27,7 @@ def demo(
 
     async def run() -> None:
         async with until_signal("stopping") as running:
-            report = await play(ask=not yes and not as_json, watch=not as_json)
+            report = await play(server, ask=not yes and not as_json, watch=not as_json)
             show(report, as_json=as_json, render=render.summary)
             if not report.verified:
                 raise typer.Exit(1)

@@ -10,6 +10,12 @@ Server = Annotated[
         "--server", envvar="VAGUS_SERVER", metavar="URL", help="NATS server; several: comma-separated."
     ),
 ]
+OwnServer = Annotated[
+    str,
+    typer.Option(
+        "--server", metavar="URL", help="Use this NATS server instead of starting one.", show_default=False
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; errors as JSON on stderr.")
 ]

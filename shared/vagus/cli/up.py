@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vagus.cli.options import AsJson
+from vagus.cli.options import AsJson, OwnServer
 from vagus.cli.output import note
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def up(
         str,
         typer.Option("--provider", metavar="P", help="Who answers as the model: baseline, scripted:FILE."),
     ] = "baseline",
+    server: OwnServer = "",
     as_json: AsJson = False,
 ) -> None:
     """Start an embedded NATS server, kernels, policy gate, tool runners and approver, and keep them running.
@@ -60,6 +61,7 @@ def up(
         provider=_provider(provider),
         root_subject=os.environ.get("VAGUS_ROOT_SUBJECT", "vagus"),
         runners=runners,
+        server=server,
         store=store,
         tools=tuple(tools or ()),
     )

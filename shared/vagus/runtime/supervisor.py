@@ -38,8 +38,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is to run, and where."""
 
     store: Path
+    server: str = ""
+    """URL of a server that is there already; empty: one is embedded."""
     port: int = 0
-    """Of the server; 0: any free one."""
+    """Of the embedded server; 0: any free one."""
     kernels: int = 1
     runners: int = 1
     durability: Durability = "sync"
@@ -54,9 +56,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Supervisor:
     """What runs."""
 
-    def __init__(self, plan: Plan, server: EmbeddedServer, tell: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, server: EmbeddedServer | None, tell: Callable[[str], None]) -> None:
         self.store: Final = Store(plan.store.absolute())
         self.server: Final = server
+        """The embedded one."""
         self.subjects: Final = Subjects(root=plan.root_subject)
         self._plan = plan
         self._tell = tell
@@ -66,7 +69,7 @@ class Supervisor:
     @property
     def url(self) -> str:
         """Where clients connect."""
-        return self.server.url
+        return self._plan.server if self.server is None else self.server.url
 
     def hire(self) -> None:
         """Make the children, not started yet."""
@@ -77,8 +80,9 @@ class Supervisor:
             "VAGUS_SERVER": self.url,
             "VAGUS_ROOT": str(self.store.root),
             "VAGUS_ROOT_SUBJECT": plan.root_subject,
-            "VAGUS_CREDENTIALS": "",
         }
+        if not plan.server:
+            common["VAGUS_CREDENTIALS"] = ""  # the embedded server asks for none
         runner = {"VAGUS_GRANT_PUBLIC_KEYS": key}
         if plan.tools:
             runner["VAGUS_TOOLS"] = ",".join(plan.tools)
@@ -111,11 +115,14 @@ class Supervisor:
         """
         waiting = list(self.children)
         with anyio.move_on_after(timeout_s):
-            async with bus.connect(self.url, name="vagus-supervisor") as connection:
+            credentials = self._plan.environ.get("VAGUS_CREDENTIALS") if self._plan.server else None
+            async with bus.connect(
+                self.url, name="vagus-supervisor", credentials=credentials or None
+            ) as connection:
                 members = Bucket(connection, self.subjects.named(MEMBERS))
-                while waiting := [
-                    child for child in waiting if child.instance not in await _instances(members)
-                ]:
+                while waiting:
+                    alive = await _instances(members)
+                    waiting = [child for child in waiting if child.instance not in alive]
                     self._give_up(waiting)
                     await anyio.sleep(POLL_S)
         if waiting:
@@ -125,19 +132,20 @@ class Supervisor:
             )
 
     async def keep_server(self) -> None:
-        """Start the server again whenever it ends."""
-        while True:
+        """Start the embedded server again whenever it ends."""
+        server = self.server
+        while server is not None:
             await anyio.sleep(SERVER_POLL_S)
-            if self.server.pid is not None or self._stopping:
+            if server.pid is not None or self._stopping:
                 continue
-            self._tell(f"nats-server ended: starting it again; see {self.server.log_path}")
+            self._tell(f"nats-server ended: starting it again; see {server.log_path}")
             try:
-                await self.server.start()
+                await server.start()
             except VagusError as error:
                 self._tell(error.message)
                 await anyio.sleep(SERVER_RETRY_S)
             else:
-                self._tell(f"nats-server runs again, pid {self.server.pid}")
+                self._tell(f"nats-server runs again, pid {server.pid}")
 
     async def stop(self) -> None:
         """Stop the processes, then the server; takes at most about 9 s. Nothing stored is lost."""
@@ -145,7 +153,8 @@ class Supervisor:
         async with anyio.create_task_group() as group:
             for child in self.children:
                 group.start_soon(child.stop, CHILD_GRACE_S)
-        await self.server.stop(SERVER_GRACE_S)
+        if self.server is not None:
+            await self.server.stop(SERVER_GRACE_S)
 
     def _give_up(self, waiting: list[Child]) -> None:
         for child in waiting:
@@ -169,12 +178,8 @@ async def supervise(plan: Plan, *, tell: Callable[[str], None]) -> AsyncIterator
     """
     store = Store(plan.store.absolute())
     store.make()
-    binary = plan.environ.get("VAGUS_NATS_SERVER")
-    server = EmbeddedServer(
-        store.nats, port=plan.port, durability=plan.durability, binary=Path(binary) if binary else None
-    )
     with held(store):
-        async with _serving(server, plan.port):
+        async with _serving(plan, store) as server:
             supervisor = Supervisor(plan, server, tell)
             supervisor.hire()
             async with beside(supervisor.keep_server, *[child.keep for child in supervisor.children]):
@@ -187,17 +192,26 @@ async def supervise(plan: Plan, *, tell: Callable[[str], None]) -> AsyncIterator
 
 
 @asynccontextmanager
-async def _serving(server: EmbeddedServer, port: int) -> AsyncIterator[None]:
+async def _serving(plan: Plan, store: Store) -> AsyncIterator[EmbeddedServer | None]:
+    """The embedded server, if there is to be one, running."""
+    if plan.server:
+        yield None
+        return
+    binary = plan.environ.get("VAGUS_NATS_SERVER")
+    server = EmbeddedServer(
+        store.nats, port=plan.port, durability=plan.durability, binary=Path(binary) if binary else None
+    )
     try:
         await server.start()
     except Unavailable as error:
         if "address already in use" in error.message:
             raise SettingsError(
-                f"port {port} is in use, perhaps by another `vagus up`: stop it, or choose one with --port"
+                f"port {plan.port} is in use, perhaps by another `vagus up`: "
+                "stop it, or choose another with --port"
             ) from error
         raise
     async with server:
-        yield
+        yield server
 
 
 async def _instances(members: Bucket) -> set[str]:

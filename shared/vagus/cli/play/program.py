@@ -58,10 +58,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of the whole."""
 
 
-async def play(*, ask: bool, watch: bool) -> Report:
+async def play(server: str, *, ask: bool, watch: bool) -> Report:
     """Play it all once.
 
     Args:
+        server: URL of a server to use, under names of the demo's own; empty: one is embedded.
         ask: Ask at the terminal, if there is one, before the call that needs approval.
         watch: Show what happens.
 
@@ -70,8 +71,8 @@ async def play(*, ask: bool, watch: bool) -> Report:
     """
     began = anyio.current_time()
     if watch:
-        render.opening()
-    async with stage() as (supervisor, client):
+        render.opening(server)
+    async with stage(server) as (supervisor, client):
         ready = anyio.current_time() - began
         if watch:
             render.ready(supervisor, ready)

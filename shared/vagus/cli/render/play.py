@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from vagus.cli.play.program import Report
 
 
-def opening() -> None:
+def opening(server: str) -> None:
     """What is about to happen."""
-    console().print(Text("starting a NATS server and the four processes in a temporary store …", style="dim"))
+    what = f"at {server}" if server else "and a NATS server"
+    console().print(Text(f"starting the four processes {what} in a temporary store …", style="dim"))
 
 
 def ready(supervisor: Supervisor, seconds: float) -> None:

@@ -27,13 +27,16 @@ class RunningView(msgspec.Struct, frozen=True, kw_only=True):
 
 def view(supervisor: Supervisor) -> RunningView:
     """What runs, and where it keeps its things."""
-    server = ProcessView(name="nats-server", pid=supervisor.server.pid, log=str(supervisor.server.log_path))
+    server = supervisor.server
+    embedded = (
+        () if server is None else (ProcessView(name="nats-server", pid=server.pid, log=str(server.log_path)),)
+    )
     return RunningView(
         server=supervisor.url,
         store=str(supervisor.store.folder),
         root=str(supervisor.store.root),
         processes=(
-            server,
+            *embedded,
             *[ProcessView(name=c.name, pid=c.pid, log=str(c.log)) for c in supervisor.children],
         ),
     )
