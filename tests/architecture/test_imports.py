@@ -17,7 +17,18 @@ WORLD = {
 
 DATA_ONLY = tuple(sorted(sys.stdlib_module_names - WORLD))
 
-_CORE = ("state", "evolve", "react", "decide", "homeostasis", "loops", "extensions", "effects", "inputs")
+_CORE = (
+    "state",
+    "evolve",
+    "react",
+    "decide",
+    "homeostasis",
+    "loops",
+    "extensions",
+    "facts",
+    "effects",
+    "inputs",
+)
 PURE_KERNEL = tuple(f"vagus_kernel.{name}" for name in _CORE)
 
 

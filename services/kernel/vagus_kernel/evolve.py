@@ -39,13 +39,13 @@ from vagus.contract.hashing import call_signature
 from vagus.contract.ids import MAIN
 from vagus.contract.limits import HISTORY_TURNS, REMEMBERED_IDS
 from vagus.contract.messages import Rule
-from vagus.contract.models import CallTool, ConversationTurn
+from vagus.contract.models import ConversationTurn
 from vagus.contract.policy import PolicyDecisionKind, SpanStatus
 from vagus.contract.state import LoopPhase, OperatingMode
 from vagus.contract.tools import ToolCall
-from vagus_kernel import extensions, homeostasis, loops
+from vagus_kernel import extensions, facts, homeostasis, loops
+from vagus_kernel.facts import next_call, with_turn
 from vagus_kernel.state import (
-    Answer,
     Asking,
     Branch,
     Gating,
@@ -61,7 +61,7 @@ from vagus_kernel.state import (
     WaitingCall,
 )
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Of what a snapshot holds: raised by every change that would fold the same log to another state."""
 
 LOOP_MEMORY = 100
@@ -75,7 +75,7 @@ def evolve(session: Session | None, record: EventRecord) -> Session:
     branch = session.branches.get(record.branch_id) or Branch(branch_id=record.branch_id)
     kind = record.kind
     session = _session_level(session, branch, record)
-    before = branch.turn
+    turn = branch.turn
     branch = replace(_BRANCH.get(type(kind), _same)(branch, kind, record), head_sequence=record.sequence)
     if isinstance(kind, BranchCreated):
         branch = _inherit(session, branch, kind)
@@ -84,18 +84,14 @@ def evolve(session: Session | None, record: EventRecord) -> Session:
         branches[kind.source_branch_id] = replace(
             branches[kind.source_branch_id], merged_into=branch.branch_id
         )
-    if before is not None and branch.turn is None:
-        return replace(
-            session,
-            branches=branches,
-            tick_count=session.tick_count + 1,
-            commands=_remember(session.commands, before.command_id),
-        )
-    if before is None and branch.turn is None:
-        return replace(
-            session, branches=branches, commands=_remember(session.commands, record.correlation_id)
-        )
-    return replace(session, branches=branches)
+    ended = turn is not None and branch.turn is None
+    handled = branch.turn is None or branch.turn.command_id != record.correlation_id
+    return replace(
+        session,
+        branches=branches,
+        tick_count=session.tick_count + ended,
+        commands=_remember(session.commands, record.correlation_id) if handled else session.commands,
+    )
 
 
 def _session_level(session: Session, branch: Branch, record: EventRecord) -> Session:
@@ -130,6 +126,7 @@ def _inherit(session: Session, branch: Branch, kind: BranchCreated) -> Branch:
         branch,
         parent_branch=kind.from_branch or MAIN,
         fork_sequence=kind.fork_point_seq,
+        estimated=False,
         memory=inherited(parent) if parent is not None else Memory(),
     )
 
@@ -165,23 +162,26 @@ def _deliberated(branch: Branch, kind: DeliberationProposed, record: EventRecord
     if kind.summary:
         memory = _say(replace(memory, objective=kind.summary), "user", kind.summary)
     branch = replace(branch, memory=memory)
-    return _with_turn(branch, objective=kind.summary, inline=kind.proposed_tool is not None)
+    return with_turn(branch, objective=kind.summary, inline=kind.proposed_tool is not None)
 
 
 def _estimated(branch: Branch, kind: StateEstimated, record: EventRecord) -> Branch:
-    branch = replace(branch, mode=kind.mode, memory=replace(branch.memory, vector=kind.state))
+    branch = replace(branch, mode=kind.mode, estimated=True, memory=replace(branch.memory, vector=kind.state))
     if branch.turn is None or branch.turn.ran:
         return branch
-    return _with_turn(branch, streak=kind.state.error_streak)
+    return with_turn(branch, streak=kind.state.error_streak)
 
 
 def _mode_changed(branch: Branch, kind: ModeChanged, record: EventRecord) -> Branch:
     branch = replace(branch, mode=kind.to)
-    return _with_turn(branch, recovering=True) if kind.to is OperatingMode.RECOVER else branch
+    turn = branch.turn
+    if turn is None or not (turn.ran or turn.resumed) or kind.to is not OperatingMode.RECOVER:
+        return branch
+    return replace(branch, turn=replace(turn, recovering=True))
 
 
 def _run_started(branch: Branch, kind: RunStarted, record: EventRecord) -> Branch:
-    return _with_turn(branch, ran=True)
+    return with_turn(branch, ran=True)
 
 
 def _step_started(branch: Branch, kind: StepStarted, record: EventRecord) -> Branch:
@@ -210,7 +210,7 @@ def _run_finished(branch: Branch, kind: RunFinished, record: EventRecord) -> Bra
 def _run_errored(branch: Branch, kind: RunErrored, record: EventRecord) -> Branch:
     turn = branch.turn
     if turn is None or turn.cancelling:
-        return _with_turn(branch, stage=Settling(), failed=True)
+        return with_turn(branch, stage=Settling(), failed=True)
     return _penalised(branch)
 
 
@@ -225,7 +225,7 @@ def _requested(branch: Branch, kind: ToolCallRequested, record: EventRecord) -> 
     turn = branch.turn
     if turn is None:
         return branch
-    call, rest = _next_call(turn)
+    call, rest = next_call(turn)
     if call is None:
         call = ToolCall(
             call_id=kind.call_id,
@@ -234,17 +234,17 @@ def _requested(branch: Branch, kind: ToolCallRequested, record: EventRecord) -> 
             requested_capabilities=turn.capabilities,
         )
     gating = Gating(call=call, tool_run_id=record.event_id, effect_id=record.event_id)
-    return _with_turn(branch, stage=gating, directives=rest)
+    return with_turn(branch, stage=gating, directives=rest)
 
 
 def _evaluated(branch: Branch, kind: PolicyEvaluated, record: EventRecord) -> Branch:
     match branch.turn:
         case Turn(stage=Gating() as gating) if kind.rule_id == Rule.BUDGET:
-            return _with_turn(branch, stage=replace(gating, exempt=True))
+            return with_turn(branch, stage=replace(gating, exempt=True))
         case Turn(stage=Gating(call=call, tool_run_id=run)) if (
             kind.decision is PolicyDecisionKind.REQUIRE_APPROVAL
         ):
-            return _with_turn(branch, stage=Asking(call=call, tool_run_id=run))
+            return with_turn(branch, stage=Asking(call=call, tool_run_id=run))
     return branch
 
 
@@ -266,7 +266,7 @@ def _asked(branch: Branch, kind: ApprovalRequested, record: EventRecord) -> Bran
     else:
         new = WaitingCall(call=call, tool_run_id=run, command_id=turn.command_id, tickets=(ticket,))
         waiting = (*branch.waiting, new)
-    return _with_turn(replace(branch, waiting=waiting), asked=True)
+    return with_turn(replace(branch, waiting=waiting), asked=True)
 
 
 def _resolved(branch: Branch, kind: ApprovalResolved, record: EventRecord) -> Branch:
@@ -304,6 +304,7 @@ def _resolved(branch: Branch, kind: ApprovalResolved, record: EventRecord) -> Br
             started_at=record.timestamp,
             before=branch.memory,
             stage=stage,
+            streak=branch.memory.vector.error_streak,
             resumed=True,
             approval_id=kind.approval_id,
         )
@@ -314,7 +315,7 @@ def _resolved(branch: Branch, kind: ApprovalResolved, record: EventRecord) -> Br
 def _started(branch: Branch, kind: ToolCallStarted, record: EventRecord) -> Branch:
     match branch.turn:
         case Turn(stage=Running() as running) if not running.started:
-            return _with_turn(branch, stage=replace(running, started=True))
+            return with_turn(branch, stage=replace(running, started=True))
     return branch
 
 
@@ -324,9 +325,10 @@ def _completed(branch: Branch, kind: ToolCallCompleted, record: EventRecord) -> 
     branch = replace(branch, memory=replace(branch.memory, vector=vector))
     if branch.turn is None:
         return branch
-    return _with_turn(
+    return with_turn(
         branch,
         stage=Settling(),
+        streak=min(branch.turn.streak, vector.error_streak),
         failed=branch.turn.failed or not success,
         recovering=branch.turn.recovering or (not success and branch.mode is OperatingMode.RECOVER),
     )
@@ -336,15 +338,12 @@ def _failed(branch: Branch, kind: ToolCallFailed, record: EventRecord) -> Branch
     match branch.turn:
         case Turn(stage=Gating(exempt=False) | Running(), cancelling=False):
             return _penalised(branch)
-    return _with_turn(branch, stage=Settling())
+    return with_turn(branch, stage=Settling())
 
 
 def _custom(branch: Branch, kind: Custom, record: EventRecord) -> Branch:
-    extension = extensions.read(kind)
-    if extension is None:
-        return _blocked(branch, kind)
-    handler = _EXTENSION.get(type(extension))
-    return handler(branch, extension, record) if handler else branch
+    fact = extensions.read(kind)
+    return _blocked(branch, kind) if fact is None else facts.applied(branch, fact, record)
 
 
 def _blocked(branch: Branch, kind: Custom) -> Branch:
@@ -354,113 +353,17 @@ def _blocked(branch: Branch, kind: Custom) -> Branch:
     if kind.event_type == f"{loops.GUARD}.hard_stop":
         loop = (*branch.memory.loop[-LOOP_MEMORY + 1 :], str(data.get("signature")))
         branch = replace(branch, memory=replace(branch.memory, loop=loop))
-    _, rest = _next_call(branch.turn) if branch.turn else (None, ())
-    return _with_turn(branch, stage=Settling(), directives=rest)
-
-
-# The kernel's own facts ------------------------------------------------------------------------------------
-
-
-def _manifest(branch: Branch, fact: extensions.ManifestSet, record: EventRecord) -> Branch:
-    if fact.budget is None:
-        return branch
-    vector = replace(branch.memory.vector, budget=fact.budget)
-    return replace(branch, memory=replace(branch.memory, vector=vector))
-
-
-def _turn_started(branch: Branch, fact: extensions.TurnStarted, record: EventRecord) -> Branch:
-    turn = Turn(
-        command_id=record.correlation_id or "",
-        run_id=fact.run_id,
-        first_sequence=record.sequence,
-        started_at=record.timestamp,
-        before=branch.memory,
-        stage=Settling(),
-        system_prompt=fact.system_prompt,
-        allowed_tools=fact.allowed_tools,
-        capabilities=fact.capabilities,
-        guards=tuple(fact.guards.items()),
-    )
-    return replace(branch, turn=turn)
-
-
-def _answered(branch: Branch, fact: extensions.ModelAnswered, record: EventRecord) -> Branch:
-    completion = fact.completion
-    answer = Answer(
-        model=completion.model,
-        stop_reason=completion.stop_reason,
-        directive_count=len(completion.directives),
-        usage=completion.usage,
-        final_answer=completion.final_answer,
-    )
-    return _with_turn(
-        branch,
-        stage=Settling(),
-        answer=answer,
-        directives=completion.directives,
-        guards=tuple(fact.guards.items()),
-    )
-
-
-def _refused(branch: Branch, fact: extensions.CallRefused, record: EventRecord) -> Branch:
-    if branch.turn is None:
-        return branch
-    _, rest = _next_call(branch.turn)
-    return _with_turn(branch, stage=Settling(), directives=rest)
-
-
-def _granted(branch: Branch, fact: extensions.CallGranted, record: EventRecord) -> Branch:
-    match branch.turn:
-        case Turn(stage=Gating(call=call, tool_run_id=run)):
-            granted = Granted(call=call, tool_run_id=run, grant=fact.grant, deadline=fact.deadline)
-            return _with_turn(branch, stage=granted)
-    return branch
-
-
-def _cancelling(branch: Branch, fact: extensions.CancelRequested, record: EventRecord) -> Branch:
-    return _with_turn(branch, cancelling=True, directives=())
-
-
-def _extended(branch: Branch, fact: extensions.BudgetExtended, record: EventRecord) -> Branch:
-    def add(memory: Memory) -> Memory:
-        budget, more = memory.vector.budget, fact.extension
-        budget = replace(
-            budget,
-            tokens_remaining=budget.tokens_remaining + more.tokens,
-            time_remaining_ms=budget.time_remaining_ms + more.time_ms,
-            cost_remaining_usd=budget.cost_remaining_usd + more.cost_usd,
-            tool_calls_remaining=budget.tool_calls_remaining + more.tool_calls,
-            error_budget_remaining=budget.error_budget_remaining + more.errors,
-        )
-        return replace(memory, vector=replace(memory.vector, budget=budget))
-
-    branch = replace(branch, memory=add(branch.memory))
-    return _with_turn(branch, before=add(branch.turn.before)) if branch.turn else branch
-
-
-def _state_set(branch: Branch, fact: extensions.StateSet, record: EventRecord) -> Branch:
-    return replace(branch, memory=fact.memory)
+    _, rest = next_call(branch.turn) if branch.turn else (None, ())
+    return with_turn(branch, stage=Settling(), directives=rest)
 
 
 # Helpers ---------------------------------------------------------------------------------------------------
 
 
-def _with_turn(branch: Branch, **changes: Any) -> Branch:
-    return replace(branch, turn=replace(branch.turn, **changes)) if branch.turn is not None else branch
-
-
 def _penalised(branch: Branch) -> Branch:
     vector = homeostasis.after_error(branch.memory.vector)
     branch = replace(branch, memory=replace(branch.memory, vector=vector))
-    return _with_turn(branch, stage=Settling(), failed=True, recovering=True)
-
-
-def _next_call(turn: Turn) -> tuple[ToolCall | None, tuple[Any, ...]]:
-    """The next tool call among the directives left, and what is left after it."""
-    for index, directive in enumerate(turn.directives):
-        if isinstance(directive, CallTool):
-            return directive.call, turn.directives[index + 1 :]
-    return None, ()
+    return with_turn(branch, stage=Settling(), failed=True, recovering=True)
 
 
 def _say(memory: Memory, role: str, content: str) -> Memory:
@@ -495,15 +398,4 @@ _BRANCH: dict[type, _Handler] = {
     ToolCallCompleted: _completed,
     ToolCallFailed: _failed,
     Custom: _custom,
-}
-
-_EXTENSION: dict[type, _Handler] = {
-    extensions.ManifestSet: _manifest,
-    extensions.TurnStarted: _turn_started,
-    extensions.ModelAnswered: _answered,
-    extensions.CallRefused: _refused,
-    extensions.CallGranted: _granted,
-    extensions.CancelRequested: _cancelling,
-    extensions.BudgetExtended: _extended,
-    extensions.StateSet: _state_set,
 }

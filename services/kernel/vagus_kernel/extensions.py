@@ -16,7 +16,9 @@ from vagus.contract.state import BudgetState
 from vagus_kernel.state import GuardDecision, Memory
 
 
-class _Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What only the kernel says."""
+
     event_type: ClassVar[str]
 
     def event(self) -> Custom:
@@ -24,7 +26,7 @@ class _Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Custom(event_type=self.event_type, data=msgspec.to_builtins(self))
 
 
-class ManifestSet(_Extension, frozen=True, kw_only=True):
+class ManifestSet(Fact, frozen=True, kw_only=True):
     """What the session is, for ever; and its first budget, where that is not the default."""
 
     event_type = "vagus.manifest_set"
@@ -32,7 +34,7 @@ class ManifestSet(_Extension, frozen=True, kw_only=True):
     budget: BudgetState | None = None
 
 
-class PolicyWritten(_Extension, frozen=True, kw_only=True):
+class PolicyWritten(Fact, frozen=True, kw_only=True):
     """The policy from here on."""
 
     event_type = "vagus.policy_set"
@@ -40,7 +42,7 @@ class PolicyWritten(_Extension, frozen=True, kw_only=True):
     policy: PolicySet
 
 
-class TurnStarted(_Extension, frozen=True, kw_only=True):
+class TurnStarted(Fact, frozen=True, kw_only=True):
     """A tick was accepted; what of it no event of the original tells."""
 
     event_type = "vagus.turn_started"
@@ -53,7 +55,7 @@ class TurnStarted(_Extension, frozen=True, kw_only=True):
     guards: dict[str, GuardDecision] = {}
 
 
-class ModelAnswered(_Extension, frozen=True, kw_only=True):
+class ModelAnswered(Fact, frozen=True, kw_only=True):
     """A model's answer that asks for tools: the directives that later commits carry out."""
 
     event_type = "vagus.model_answered"
@@ -61,7 +63,7 @@ class ModelAnswered(_Extension, frozen=True, kw_only=True):
     guards: dict[str, GuardDecision] = {}
 
 
-class CallRefused(_Extension, frozen=True, kw_only=True):
+class CallRefused(Fact, frozen=True, kw_only=True):
     """A call that never became a request: its id was used before."""
 
     event_type = "vagus.call_refused"
@@ -70,7 +72,7 @@ class CallRefused(_Extension, frozen=True, kw_only=True):
     reason: str
 
 
-class CallGranted(_Extension, frozen=True, kw_only=True):
+class CallGranted(Fact, frozen=True, kw_only=True):
     """The gate's signed word for the call that P:execute begins."""
 
     event_type = "vagus.call_granted"
@@ -79,14 +81,14 @@ class CallGranted(_Extension, frozen=True, kw_only=True):
     deadline: str
 
 
-class CancelRequested(_Extension, frozen=True, kw_only=True):
+class CancelRequested(Fact, frozen=True, kw_only=True):
     """Somebody asked to end the turn; a tool that runs is being stopped."""
 
     event_type = "vagus.cancel_requested"
     actor: str = ""
 
 
-class BudgetExtended(_Extension, frozen=True, kw_only=True):
+class BudgetExtended(Fact, frozen=True, kw_only=True):
     """Somebody added to the branch's budget."""
 
     event_type = "vagus.budget_extended"
@@ -94,14 +96,14 @@ class BudgetExtended(_Extension, frozen=True, kw_only=True):
     actor: str = ""
 
 
-class StateSet(_Extension, frozen=True, kw_only=True):
+class StateSet(Fact, frozen=True, kw_only=True):
     """The branch's mind as of another point of the log: a fork in the past, or a restored checkpoint."""
 
     event_type = "vagus.state_set"
     memory: Memory
 
 
-KINDS: dict[str, type[_Extension]] = {
+KINDS: dict[str, type[Fact]] = {
     cls.event_type: cls
     for cls in (
         ManifestSet,
@@ -117,7 +119,10 @@ KINDS: dict[str, type[_Extension]] = {
 }
 
 
-def read(event: Custom) -> _Extension | None:
-    """The extension that an event carries; None if it is none."""
+def read(event: Custom) -> Fact | None:
+    """The fact that an event carries; None if it carries none, or one that cannot be read."""
     shape = KINDS.get(event.event_type)
-    return msgspec.convert(event.data, shape) if shape is not None else None
+    try:
+        return msgspec.convert(event.data, shape) if shape is not None else None
+    except msgspec.ValidationError:
+        return None

@@ -178,7 +178,7 @@ class Turn(_Frozen, frozen=True, kw_only=True):
     """Not yet carried out."""
     answer: Answer | None = None
     streak: int = 0
-    """The error streak that the turn began with: the breaker trips when it crosses the threshold."""
+    """The lowest error streak of the turn so far; from below the threshold to it, the breaker trips."""
     ran: bool = False
     """RunStarted is on the log."""
     failed: bool = False
@@ -199,6 +199,8 @@ class Branch(_Frozen, frozen=True, kw_only=True):
     merged_into: str | None = None
     mode: OperatingMode = OperatingMode.EXPLORE
     """The one recorded last."""
+    estimated: bool = True
+    """False: a fork on which no mode is recorded yet; what it inherited says which it is in."""
     memory: Memory = Memory()
     model_calls: int = 0
     """Begun on this branch's own log: the n-th gets a scripted provider's n-th answer."""

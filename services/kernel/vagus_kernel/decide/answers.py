@@ -1,5 +1,7 @@
 """Answers to effects: of the model, the gate, a runner, and the clock. A late one changes nothing."""
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from vagus.contract.events import (
@@ -166,9 +168,13 @@ def _started(draft: Draft, run: Running, tool_name: str = "") -> None:
     draft.emit(ToolCallStarted(tool_run_id=run.tool_run_id, tool_name=name, call_id=run.call.call_id))
 
 
+_CUT_SHORT: Final = {status.value: status for status in (SpanStatus.TIMEOUT, SpanStatus.CANCELLED)}
+"""What a runner may say of a run that is no success; anything else is an error."""
+
+
 def _completed(draft: Draft, run: Running, report: ToolExecutionReport) -> None:
     success = isinstance(report.outcome, Success) and report.exit_status == 0
-    status = SpanStatus.OK if success else SpanStatus(report.status or SpanStatus.ERROR)
+    status = SpanStatus.OK if success else _CUT_SHORT.get(report.status or "", SpanStatus.ERROR)
     if not run.started:
         _started(draft, run, report.tool_name)
     outcome = report.outcome

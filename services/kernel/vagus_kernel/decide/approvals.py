@@ -1,10 +1,11 @@
 """Tickets are answered, and turns and waiting calls are cancelled."""
 
 from vagus.contract.approvals import ApprovalDecision
+from vagus.contract.errors import Busy
 from vagus.contract.events import ApprovalResolved, RunErrored, ToolCallFailed
 from vagus_kernel import homeostasis
 from vagus_kernel.decide import turn
-from vagus_kernel.decide.draft import Decision, Draft, Outcome
+from vagus_kernel.decide.draft import Decision, Draft, Outcome, Rejected
 from vagus_kernel.effects import WithdrawTicket
 from vagus_kernel.extensions import CancelRequested
 from vagus_kernel.inputs import ApprovalResolved as Resolved
@@ -20,6 +21,8 @@ def resolve(session: Session, given: Resolved, context: Context) -> Outcome:
     if found is None:
         return Decision(session)
     branch, call = found
+    if branch.turn is not None:
+        return Rejected(Busy(f"{busy(branch)}: a call is resumed when that has ended"))
     draft = Draft(session, branch.branch_id, context, causation=said.approval_id, command_id=call.command_id)
     words = f"{said.actor}: {said.reason}" if said.reason else said.actor
     draft.emit(ApprovalResolved(approval_id=said.approval_id, decision=said.decision, reason=words or None))
@@ -79,6 +82,7 @@ def _stop(draft: Draft) -> None:
 
 def _withdraw(draft: Draft, call: WaitingCall) -> None:
     branch = draft.branch
+    draft.on_behalf_of(call.command_id)
     first = next(ticket for ticket in call.tickets if ticket.decision is None)
     draft.emit(
         ApprovalResolved(approval_id=first.approval_id, decision=ApprovalDecision.DENIED, reason="cancelled")

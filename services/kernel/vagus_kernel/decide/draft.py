@@ -104,7 +104,7 @@ class Draft:
             timestamp=self.context.now,
             actor=KERNEL,
             causation_id=self._causation,
-            correlation_id=turn.command_id if turn is not None and turn.command_id else self._command_id,
+            correlation_id=self._command_id or (turn.command_id if turn is not None else None) or None,
             trace_id=self.context.trace_id,
             span_id=self.context.span_id,
             kind=kind,
@@ -119,9 +119,9 @@ class Draft:
         if mode is not current:
             self.emit(ModeChanged(from_=current, to=mode, reason=reason))
 
-    def on_branch(self, branch_id: str) -> None:
-        """Write to another branch from here on."""
-        self._branch_id = branch_id
+    def on_behalf_of(self, command_id: str) -> None:
+        """Write for another command from here on."""
+        self._command_id = command_id
 
     def set_turn(self, **changes: object) -> None:
         """Change the turn without an event: only for what is gone again by the end of the commit."""

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from vagus.contract.errors import BranchNotFound, BranchReadOnly, Malformed, VagusError
+from vagus.contract.errors import BranchNotFound, BranchReadOnly, Busy, Malformed, VagusError
 from vagus.contract.events import (
     DeliberationProposed,
     ErrorRaised,
@@ -45,6 +45,11 @@ def start(session: Session, given: StartTick, context: Context) -> Outcome:
         return Rejected(Malformed(f"objective too long: at most {limit} KiB; put long text into a file"))
     if command.command_id in session.commands:
         return Decision(session)
+    if branch.turn is not None:
+        mine = branch.turn.command_id == command.command_id
+        return (
+            Decision(session) if mine else Rejected(Busy(f"branch {branch.branch_id} has a tick in progress"))
+        )
     call = tick.proposed_tool
     draft = Draft(
         session, command.branch_id, context, causation=command.command_id, command_id=command.command_id
@@ -84,6 +89,7 @@ def _estimate(draft: Draft, given: StartTick, branch: Branch) -> OperatingMode:
     vector = given.vector if given.vector is not None else draft.vector
     threshold = draft.context.config.circuit_breaker_errors
     mode = given.mode or homeostasis.estimate_mode(vector, branch.pending, threshold)
+    current = branch.mode if branch.estimated else homeostasis.estimate_mode(draft.vector, 0, threshold)
     objective = given.command.tick.objective
     woken = (
         mode is OperatingMode.SLEEP
@@ -94,8 +100,8 @@ def _estimate(draft: Draft, given: StartTick, branch: Branch) -> OperatingMode:
     if woken:
         vector = replace(vector, progress=0.0)
         mode = homeostasis.estimate_mode(vector, branch.pending, threshold)
-        draft.emit(ModeChanged(from_=branch.mode, to=mode, reason="new objective"))
-    else:
-        draft.change_mode(mode, "state estimated")
+    if woken or mode is not current:
+        reason = "new objective" if woken else "state estimated"
+        draft.emit(ModeChanged(from_=current, to=mode, reason=reason))
     draft.emit(StateEstimated(state=vector, mode=mode))
     return mode
