@@ -37,7 +37,7 @@ from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus, connect
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.provision import ensure
-from vagus.sdk import dispatch, post
+from vagus.sdk import dispatch, post, tickets
 from vagus.sdk.client import Client
 
 MANIFEST = SessionManifest(
@@ -453,7 +453,10 @@ async def test_an_answer_is_stored_for_the_approver_and_confirmed(
 
 
 @pytest.mark.parametrize("bad", ["nobody", "", "a.b", "*", ">", "a b", "ä"])
-async def test_an_answer_to_no_ticket_is_refused(client: Client, bad: str) -> None:
+async def test_an_answer_to_no_ticket_is_refused(
+    client: Client, bad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tickets, "NEW_TICKET_S", 0.1)
     with pytest.raises(vagus.ApprovalNotPending, match="approval not pending"):
         await client.deny(bad, actor="bob")
 

@@ -16,6 +16,7 @@ import vagus
 from tests.kit.waiting import eventually
 from vagus.contract.errors import SettingsError, Unavailable
 from vagus.contract.policy import PRESETS
+from vagus.runtime.store import Store, held
 from vagus.runtime.supervisor import Plan, Supervisor, supervise
 
 WRITE = vagus.ToolCall(tool_name="fs.write", input={"path": "artifacts/a.txt", "content": "hi"})
@@ -72,15 +73,16 @@ async def test_whatever_dies_is_started_again_and_goes_on(tmp_path: Path) -> Non
 
 async def test_an_error_inside_passes_through_as_itself(tmp_path: Path) -> None:
     with pytest.raises(vagus.Conflict, match="mine"):
-        async with running(tmp_path / "store"):
+        async with running(tmp_path / "store", kernels=0, runners=0):
             raise vagus.Conflict("mine")
 
 
 async def test_a_store_in_use_is_refused(tmp_path: Path) -> None:
-    async with running(tmp_path / "store"):
-        with pytest.raises(SettingsError, match="in use by process"):
-            async with running(tmp_path / "store"):
-                pass
+    store = Store(tmp_path / "store")
+    store.make()
+    with held(store), pytest.raises(SettingsError, match="in use by process"):
+        async with running(store.folder):
+            pass
 
 
 async def test_a_port_in_use_is_refused(tmp_path: Path, broker: object) -> None:
