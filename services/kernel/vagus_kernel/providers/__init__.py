@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from vagus.contract.errors import VagusError
+from vagus.contract.errors import SettingsError
 from vagus.contract.models import ModelCompletion, ModelCompletionRequest, ModelRouting
 from vagus_kernel.providers.baseline import Baseline
 from vagus_kernel.providers.scripted import Scripted
@@ -37,7 +37,7 @@ class Providers:
         return self._make(named if known else self._default)
 
     def check(self) -> None:
-        """Raise `VagusError` if the default provider cannot be made."""
+        """Raise `SettingsError` if the default provider cannot be made."""
         self._make(self._default)
 
     def _make(self, name: str) -> Provider:
@@ -54,4 +54,4 @@ def make(name: str) -> Provider:
         return Baseline()
     if kind == "scripted" and rest:
         return Scripted(Path(rest))
-    raise VagusError(f"unknown model provider {name!r}: use baseline or scripted:FILE")
+    raise SettingsError(f"unknown model provider {name!r}: use baseline or scripted:FILE")
