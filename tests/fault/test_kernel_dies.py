@@ -4,12 +4,13 @@ from pathlib import Path
 
 import anyio
 import pytest
-import vagus
-from vagus.contract.subjects import Subjects
-from vagus.runtime.embedded import EmbeddedServer
 
+import vagus
 from tests.kit.processes import process
 from tests.kit.system import System, system
+from tests.kit.waiting import eventually
+from vagus.contract.subjects import Subjects
+from vagus.runtime.embedded import EmbeddedServer
 
 POLICY = vagus.PolicySet(
     allow_capabilities=("*",), gate_capabilities=(), max_tool_runtime_secs=20, max_events_per_turn=256
@@ -22,20 +23,20 @@ async def tick_across_a_death(whole: System, folder: Path, fault: str) -> vagus.
     environ = whole.environ | {"VAGUS_INSTANCE": "mortal"}
     outcome: list[vagus.TickOutput] = []
     session = await whole.client.session("s")
-    async with process("vagus_kernel", environ | {"VAGUS_FAULT": fault}, folder / "first.log") as first:
-        async with anyio.create_task_group() as tasks:
+    async with (
+        process("vagus_kernel", environ | {"VAGUS_FAULT": fault}, folder / "first.log") as first,
+        anyio.create_task_group() as tasks,
+    ):
 
-            async def tick() -> None:
-                call = vagus.ToolCall(tool_name="shell.exec", input={"command": "sh", "args": ["-c", APPEND]})
-                outcome.append(await session.tick("append", tool=call, timeout_s=40))
+        async def tick() -> None:
+            call = vagus.ToolCall(tool_name="shell.exec", input={"command": "sh", "args": ["-c", APPEND]})
+            outcome.append(await session.tick("append", tool=call, timeout_s=40))
 
-            tasks.start_soon(tick)
-            assert await first.ended() == -9
-            async with process("vagus_kernel", environ, folder / "second.log"):
-                with anyio.fail_after(45):
-                    while not outcome:
-                        await anyio.sleep(0.05)
-                await check(session)
+        tasks.start_soon(tick)
+        assert await first.ended() == -9
+        async with process("vagus_kernel", environ, folder / "second.log"):
+            await eventually(lambda: outcome, timeout_s=45)
+            await check(session)
     return outcome[0]
 
 

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import anyio
 import pytest
+
 import vagus
+from tests.kit.system import System, system
+from tests.kit.waiting import eventually
 from vagus.contract.sessions import TickOutput
 from vagus.contract.state import BudgetState
 from vagus.contract.subjects import Subjects
 from vagus.runtime.embedded import EmbeddedServer
 from vagus_kernel.middleware import Next, TurnContext, block
 from vagus_kernel.state import GuardDecision
-
-from tests.kit.system import System, system
-from tests.kit.waiting import eventually
 
 OPEN = vagus.PolicySet(
     allow_capabilities=("*",),
@@ -151,7 +151,7 @@ async def test_closing_with_cancel_ends_what_runs_and_withdraws_what_waits(whole
             return "ToolCallStarted" in await seen(session, "b")
 
         await eventually(started)
-        with pytest.raises(vagus.Refused, match="in progress|pending"):
+        with pytest.raises(vagus.Refused, match=r"in progress|pending"):
             await session.close("no")
         await session.close("yes", cancel=True)
     assert (await seen(session))[-1] == "SessionClosed"

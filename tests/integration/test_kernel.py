@@ -6,14 +6,14 @@ from pathlib import Path
 
 import anyio
 import pytest
+
 import vagus
+from tests.kit.system import System, system
+from tests.kit.waiting import eventually
 from vagus.contract.events import is_extension
 from vagus.contract.models import ModelRouting
 from vagus.contract.subjects import Subjects
 from vagus.runtime.embedded import EmbeddedServer
-
-from tests.kit.system import System, system
-from tests.kit.waiting import eventually
 
 OPEN = vagus.PolicySet(
     allow_capabilities=("*",),
@@ -37,10 +37,25 @@ def kinds(events: list[vagus.EventRecord]) -> list[str]:
     ]
 
 
-TEXT = (
-    "P:perceive P:deliberate DeliberationProposed StateEstimated RunStarted StepStarted Message TextDelta P:commit "
-    "StepFinished RunFinished P:reflect BudgetUpdated StateEstimated CheckpointCreated Heartbeat P:sleep"
-).split()
+TEXT = [
+    "P:perceive",
+    "P:deliberate",
+    "DeliberationProposed",
+    "StateEstimated",
+    "RunStarted",
+    "StepStarted",
+    "Message",
+    "TextDelta",
+    "P:commit",
+    "StepFinished",
+    "RunFinished",
+    "P:reflect",
+    "BudgetUpdated",
+    "StateEstimated",
+    "CheckpointCreated",
+    "Heartbeat",
+    "P:sleep",
+]
 
 
 async def test_a_text_tick_goes_through(whole: System) -> None:
