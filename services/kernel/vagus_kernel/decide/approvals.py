@@ -32,11 +32,11 @@ def resolve(session: Session, given: Resolved, context: Context) -> Outcome:
         text = f"approval denied by {said.actor or 'somebody'}: {said.reason or 'no reason given'}"
     else:
         text = "approval timed out"
-    _end_call(draft, branch, call, text)
+    _end_call(draft, branch, call, text, answered=said.approval_id)
     return draft.decision()
 
 
-def _end_call(draft: Draft, branch: Branch, call: WaitingCall, text: str) -> None:
+def _end_call(draft: Draft, branch: Branch, call: WaitingCall, text: str, *, answered: str = "") -> None:
     """A person's no is not an error: no penalty."""
     threshold = draft.context.config.circuit_breaker_errors
     mode = homeostasis.estimate_mode(draft.vector, draft.branch.pending, threshold)
@@ -47,7 +47,7 @@ def _end_call(draft: Draft, branch: Branch, call: WaitingCall, text: str) -> Non
     draft.withdraw += [
         WithdrawTicket(ticket=ticket_of(session, branch, call, ticket, timeout_s=0))
         for ticket in call.tickets
-        if ticket.decision is None
+        if ticket.decision is None and ticket.approval_id != answered
     ]
 
 

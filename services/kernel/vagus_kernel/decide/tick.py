@@ -46,10 +46,9 @@ def start(session: Session, given: StartTick, context: Context) -> Outcome:
     if command.command_id in session.commands:
         return Decision(session)
     if branch.turn is not None:
-        mine = branch.turn.command_id == command.command_id
-        return (
-            Decision(session) if mine else Rejected(Busy(f"branch {branch.branch_id} has a tick in progress"))
-        )
+        if branch.turn.command_id == command.command_id:
+            return Decision(session)
+        return Rejected(Busy(f"branch {branch.branch_id} has a tick in progress"))
     call = tick.proposed_tool
     draft = Draft(
         session, command.branch_id, context, causation=command.command_id, command_id=command.command_id
