@@ -12,7 +12,7 @@ import anyio
 import msgspec
 from rich.console import Console
 
-from benchmarks import activation, commits, creation, ticks
+from benchmarks import activation, commits, creation, ticks, yardstick
 from benchmarks.figures import Report
 from benchmarks.installation import installation
 from benchmarks.machine import describe, load
@@ -65,7 +65,9 @@ async def _measure(durability: str, quick: bool, only: tuple[str, ...]) -> Repor
         if {"ticks", "creation", "activation"} & set(only):
             async with installation(folder, durable) as system:
                 if "ticks" in only:
+                    before = await yardstick.measure(system.url, quick=quick)
                     report = _with(report, ticks=await ticks.measure(system, quick=quick))
+                    report = _with(report, steps=before + await yardstick.measure(system.url, quick=quick))
                 if "creation" in only:
                     report = _with(report, creation=await creation.measure(system, quick=quick))
                 if "activation" in only:

@@ -73,6 +73,15 @@ class CommitFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Commit to raw publish."""
 
 
+class StepFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The yardstick: a durable step built by hand on the same server, in a worker process."""
+
+    sessions: int
+    load_before: float
+    latency: Spread
+    steps_per_s: float
+
+
 class TickFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Ticks of one kind: each session runs one after the other, all sessions at a time."""
 
@@ -129,6 +138,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     quick: bool
     machine: Machine
     commits: list[CommitFigures] = []
+    steps: list[StepFigures] = []
+    """The yardstick, before the ticks and again after them."""
     ticks: list[TickFigures] = []
     creation: list[CreationFigures] = []
     activation: list[ActivationFigures] = []

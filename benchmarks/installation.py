@@ -55,7 +55,8 @@ class Installation:
     def meter(self) -> CpuMeter:
         """Measures all processes and this one from now on."""
         pids = {child.name.rpartition("-")[0] or child.name: child.pid for child in self._supervisor.children}
-        pids |= {"nats-server": self._supervisor.server.pid, "client": os.getpid()}
+        server = self._supervisor.server
+        pids |= {"nats-server": server.pid if server is not None else None, "client": os.getpid()}
         return CpuMeter({name: pid for name, pid in pids.items() if pid is not None})
 
     async def create_session(self, name: str = "", *, model: str = "baseline") -> vagus.Session:

@@ -25,8 +25,8 @@ def show(report: Report, console: Console) -> None:
         f"{machine.processor}, {machine.cores} cores, {machine.system}, Python {machine.python}, "
         f"nats-server {machine.nats_server}, fsync {machine.fsync_p50_ms} ms; durability {report.durability}"
     )
-    for table in (_commits(report), _ticks(report), _cpu(report), _creation(report), _activation(report)):
-        if table.rows:
+    for make in (_commits, _steps, _ticks, _cpu, _creation, _activation):
+        if (table := make(report)).rows:
             console.print(table)
     for target in report.targets:
         word = "met    " if target.met else "NOT MET"
@@ -55,6 +55,18 @@ def _commits(report: Report) -> Table:
             f"{row.ratio_p50:.2f}", f"{row.events_per_s:,.0f}", f"{row.raw_events_per_s:,.0f}",
             f"{row.seal.p50_ms:.3f}", f"{row.load_before:.1f}",
         )  # fmt: skip
+    return table
+
+
+def _steps(report: Report) -> Table:
+    table = _table(
+        "A durable step made by hand (ms: p50 / p99)",
+        "sessions", "latency", "steps/s", "load",
+    )  # fmt: skip
+    for row in report.steps:
+        table.add_row(
+            str(row.sessions), _times(row.latency), f"{row.steps_per_s:.0f}", f"{row.load_before:.1f}"
+        )
     return table
 
 
