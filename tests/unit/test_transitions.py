@@ -1,8 +1,8 @@
 """Every input in every stage: what the core does of it.
 
 A column is where branch `main` is, a row what it is told. In the grid stands where it is afterwards, `=` when
-it stays where it was, `.` when nothing is written, or the error of a refusal. Answers are those to what is owed
-in that stage; where nothing of their kind is owed they are late ones.
+it stays where it was, `.` when nothing is written, or the error of a refusal. Answers are those to what is
+owed in that stage; where nothing of their kind is owed they are late ones.
 """
 
 from collections.abc import Callable
