@@ -30,7 +30,7 @@ from vagus.runtime.blobs import BlobRef
 from vagus.runtime.grants import GrantVerifier
 from vagus_kernel import extensions
 from vagus_kernel.decide.session import Closed, PolicyVersion, Recorded
-from vagus_kernel.reception import Cancelled
+from vagus_kernel.desk import Cancelled
 
 WIRE = "docs/wire.md"
 TEXT = documents.text(WIRE)

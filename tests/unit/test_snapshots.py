@@ -70,20 +70,33 @@ async def test_a_snapshot_is_read_as_it_was_written(snapshots: Snapshots, conten
 
 
 async def test_there_is_none_at_first(snapshots: Snapshots) -> None:
-    assert await snapshots.read("s") is None
+    assert await snapshots.read("s") == (None, 0)
 
 
 async def test_one_that_was_changed_is_not_trusted(snapshots: Snapshots, bucket: FakeBucket) -> None:
     await snapshots.write("s", snapshot(), 0)
     bucket.value = bucket.value.replace(b"hello", b"hallo")
-    assert await snapshots.read("s") is None
+    assert await snapshots.read("s") == (None, 1)
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"garbage", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"fold_version":3}']
+)
+async def test_garbage_is_discarded_and_written_over(
+    snapshots: Snapshots, bucket: FakeBucket, value: bytes
+) -> None:
+    bucket.value, bucket.revision = value, 5
+    nothing, revision = await snapshots.read("s")
+    assert nothing is None
+    await snapshots.write("s", snapshot(), revision)
+    assert await snapshots.read("s") == (snapshot(), 6)
 
 
 async def test_one_of_another_fold_is_not_read(snapshots: Snapshots, bucket: FakeBucket) -> None:
     await snapshots.write("s", snapshot(), 0)
     envelope = msgspec.json.decode(bucket.value, type=dict[str, msgspec.Raw])
     bucket.value = msgspec.json.encode(envelope | {"fold_version": 0})
-    assert await snapshots.read("s") is None
+    assert await snapshots.read("s") == (None, 1)
 
 
 async def test_another_writers_snapshot_stays(snapshots: Snapshots) -> None:

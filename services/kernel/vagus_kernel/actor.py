@@ -1,13 +1,14 @@
 """The actor of one session: takes its inputs one at a time, decides, commits, performs what is owed, acks.
 
 An input is acked after its commit; the one that starts a turn stays unacked until the turn's end is
-committed. When somebody else has written to the log, this actor knows nothing any more: it drops everything,
-unacked.
+committed. One that leads to no commit is acked only when the log says that nobody else has written. When
+somebody has, this actor knows nothing any more: it drops everything, unacked.
 """
 
 import logging
 import secrets
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import anyio
@@ -19,23 +20,22 @@ from vagus.contract import limits
 from vagus.contract.clock import SECOND_NS, parse
 from vagus.contract.commands import Reply
 from vagus.contract.errors import (
-    Busy,
     Conflict,
     ErrorInfo,
-    Interrupted,
     Malformed,
     OutcomeUnknown,
+    Permanent,
     Refused,
+    Transient,
     Unavailable,
     VagusError,
 )
 from vagus.contract.events import EventRecord
-from vagus.contract.outcome import tick_output
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import ToolExecutionReport
 from vagus.runtime import clock, telemetry
 from vagus.runtime.faults import hit
-from vagus.runtime.queue import Delivery
+from vagus.runtime.queue import Delivery, dead_letter
 from vagus_kernel import inputs
 from vagus_kernel.decide import Decision, Rejected, decide
 from vagus_kernel.effects import CallModel
@@ -44,6 +44,7 @@ from vagus_kernel.lanes import Held, Lane
 from vagus_kernel.ledger import Ledger
 from vagus_kernel.middleware import Guard
 from vagus_kernel.onion import Begin, Done, Onion
+from vagus_kernel.patience import Patience
 from vagus_kernel.performer import Performer
 from vagus_kernel.ports import Ports
 from vagus_kernel.projections import Projections
@@ -51,20 +52,22 @@ from vagus_kernel.reception import Reception
 from vagus_kernel.spans import TurnSpans
 from vagus_kernel.state import Session, Turn
 from vagus_kernel.thinker import Thinker
+from vagus_kernel.turns import Advance
 from vagus_kernel.workspace import files_of, initialise
 
 _log = logging.getLogger(__name__)
 
-PATIENCE_S: Final = 60.0
-"""How long a commit is tried while the server cannot be reached."""
-RETRY_S: Final = 0.25
 BACK_AFTER_S: Final = 0.5
-"""When inputs that could not be handled now come again."""
-PAGE_EVENTS: Final = 500
+"""When inputs that could not be handled now come again: so late at first, then twice as late each time."""
+BACK_MOST_S: Final = 8.0
 CLOCK_S: Final = 1.0
 """How often a session that waits for something looks at the clock."""
+LAST_WORDS_S: Final = 2.0
+"""What writing the registry's entry and the snapshot may take at the end."""
 
-Item: TypeAlias = Delivery | Input | Begin | Done
+_PASSING: Final = (Conflict, OutcomeUnknown, Transient)
+
+Item: TypeAlias = Delivery | Input | Begin | Done | Advance
 
 
 class Actor:
@@ -77,13 +80,19 @@ class Actor:
         self.projections = Projections(ports, session_id)
         self.lanes: dict[str, Lane] = {}
         self.touched_at = 0.0
-        """When it last did something, on the event loop's clock."""
+        """When it last handled something, on the event loop's clock."""
+        self.ended = anyio.Event()
         self._reception = Reception(self)
-        self._mailbox: deque[Item] = deque()
+        self._items: deque[Item] = deque()
+        self._unsettled: dict[Delivery, None] = {}
         self._arrived = anyio.Event()
+        self._patience = Patience()
         self._stopping = False
         self._reconnected = False
-        self._back_after_s = 0.0
+        self._active = False
+        self._current = False
+        self._in_hand: Item | None = None
+        self._clock_at = 0.0
         self._spans: dict[str, TurnSpans] = {}
         self._performer: Performer | None = None
         self._thinker: Thinker
@@ -94,13 +103,15 @@ class Actor:
     def put(self, item: Item) -> None:
         """Take an input; it is handled in its turn."""
         if isinstance(item, Delivery):
+            self._unsettled[item] = None
             self.ports.keep_alive.hold(item)
-        self._mailbox.append(item)
+        self._items.append(item)
         self._arrived.set()
 
     def stop(self) -> None:
         """Finish the input in hand, then end; what is unacked goes back to the queue."""
         self._stopping = True
+        self._patience.lose()
         self._arrived.set()
 
     def on_reconnect(self) -> None:
@@ -117,8 +128,7 @@ class Actor:
     def busy(self) -> bool:
         """Whether anything waits, is held or is owed."""
         owed = self._performer is None or self._performer.busy
-        owed = owed or bool(self._reception.unsettled())
-        return owed or bool(self._mailbox) or any(lane.held() for lane in self.lanes.values())
+        return owed or bool(self._items) or bool(self._unsettled)
 
     @property
     def session(self) -> Session | None:
@@ -126,7 +136,7 @@ class Actor:
         return self.ledger.session
 
     def lane(self, branch_id: str) -> Lane:
-        """The branch's lane."""
+        """The lane of a branch that exists."""
         lane = self.lanes.get(branch_id)
         if lane is None:
             lane = self.lanes[branch_id] = Lane()
@@ -134,30 +144,46 @@ class Actor:
 
     # Life -------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Load the session, then handle inputs until the end."""
+    async def run(self) -> list[Delivery]:
+        """Load the session, then handle inputs until the end.
+
+        Returns the inputs that a new actor is to take: those that were not in hand when a bug ended this one.
+        """
+        lost: Exception | None = None
+        left: list[Delivery] = []
         try:
             async with anyio.create_task_group() as tasks:
                 self._prepare(tasks)
-                await self._activate()
+                if not self._stopping:
+                    await self._activate()
                 await self._loop()
                 tasks.cancel_scope.cancel()
-        except* Conflict:
+        except* Conflict as group:
+            lost = group.exceptions[0]
             _log.warning("session %s was written by another kernel and is left to it", self.session_id)
-            self._back_after_s = BACK_AFTER_S
         except* VagusError as group:
-            _log.warning("session %s is left for now: %s", self.session_id, group.exceptions[0])
-            self._back_after_s = BACK_AFTER_S
+            lost = group.exceptions[0]
+            _log.warning("session %s is left for now: %s", self.session_id, lost)
+        except* Exception as group:  # one session's bad luck must not be that of all others
+            lost = group.exceptions[0]
+            _log.exception("session %s is loaded anew after a bug", self.session_id)
         finally:
-            await self._give_back()
+            left = await self._give_back(lost)
+            self.ended.set()
+        return left
 
     def _prepare(self, tasks: TaskGroup) -> None:
+        self._clock_at = anyio.current_time() + CLOCK_S
         self._thinker = Thinker(self.ports, tasks, self.put)
-        self.onion = Onion(self.ports.middlewares, tasks, self.put)
+        self.onion = Onion(
+            self.ports.middlewares, tasks, self.put, limit_s=self.ports.settings.turn_timeout_s
+        )
         self._performer = Performer(
             self.ports,
             tasks,
+            patience=self._patience,
             call_model=self._call_model,
+            forget_model=self._thinker.forget,
             post=self.put,
             traceparent=self.context_of,
         )
@@ -172,45 +198,57 @@ class Actor:
 
     async def _activate(self) -> None:
         """Fold the log; when something is owed, take the session over before doing it."""
-        await self.ledger.load()
+        await self.ledger.load(self._write_files)
         session = self.session
-        if session is None or session.manifest is None:
-            return
-        await self.projections.known_policy(session)
-        await self._write_files(self.ledger.replayed)
-        if any(branch.turn is not None or branch.waiting for branch in session.branches.values()):
-            await self.apply(inputs.Resumed(snapshot=self.ledger.snapshot_id))
+        if session is not None and session.manifest is not None and not self._stopping:
+            await self.make_workspace()
+            await self.projections.known_policy(session)
+            if any(branch.turn is not None or branch.waiting for branch in session.branches.values()):
+                await self.apply(inputs.Resumed(snapshot=self.ledger.snapshot_id))
+        self._active = True
 
     async def _loop(self) -> None:
         while not self._stopping:
-            self.touched_at = anyio.current_time()
-            while self._mailbox and not self._stopping:
-                await self._handle(self._mailbox.popleft())
+            while self._items and not self._stopping:
+                await self._handle(self._items.popleft())
+                if anyio.current_time() >= self._clock_at:
+                    break
+            if self.session is None and not self._items:
+                return  # there is nothing to remember of a session that does not exist
             if self.ledger.snapshot_due(limits.SNAPSHOT_EVENTS):
                 await self._snapshot()
-            self._arrived = anyio.Event()
-            if not (self._mailbox or self._stopping or self._reconnected):
-                with anyio.move_on_after(CLOCK_S if self.busy or self.projections.dirty else None):
-                    await self._arrived.wait()
-            if not self._mailbox or self._reconnected:
+            await self._sleep()
+            if self._reconnected or anyio.current_time() >= self._clock_at:
+                self._clock_at = anyio.current_time() + CLOCK_S
                 again, self._reconnected = self._reconnected, False
                 await self._on_clock(again)
 
+    async def _sleep(self) -> None:
+        """Wait for the next item, or for the clock if there is something to look at."""
+        self._arrived = anyio.Event()
+        if self._items or self._stopping or self._reconnected:
+            return
+        if self.busy or self.projections.dirty:
+            with anyio.move_on_after(self._clock_at - anyio.current_time()):
+                await self._arrived.wait()
+        else:
+            await self._arrived.wait()
+            self._clock_at = anyio.current_time() + CLOCK_S
+
     async def _handle(self, item: Item) -> None:
-        match item:
-            case Delivery():
-                await self._reception.receive(item)
-            case Begin():
-                await self._reception.begin(item)
-            case Done():
-                await self._reception.done(item)
-            case _:
-                await self._reception.answer(item)
+        self.touched_at = anyio.current_time()
+        self._current, self._in_hand = False, item
+        await self._reception.handle(item)
+        self._in_hand = None
 
     async def _on_clock(self, reconnected: bool) -> None:
         now = clock.now_ns()
-        if self._performer is not None:
-            await self._performer.on_clock(now, reconnected=reconnected)
+        if self._performer is not None and (reconnected or self._performer.overdue(now)):
+            try:
+                await self.ledger.check()  # or we would do again what has become another kernel's to do
+                await self._performer.on_clock(now, reconnected=reconnected)
+            except (Unavailable, OutcomeUnknown) as error:
+                _log.debug("session %s: %s; the next second will tell", self.session_id, error)
         await self.projections.flush(self.session, self.ledger.stream_sequence)
         limit = self.ports.settings.turn_timeout_s
         for branch in tuple(self.session.branches.values()) if self.session is not None else ():
@@ -227,19 +265,39 @@ class Actor:
         except VagusError as error:
             _log.warning("no snapshot of session %s: %s", self.session_id, error)
 
-    async def _give_back(self) -> None:
-        with anyio.move_on_after(limits.REQUEST_TIMEOUT_S, shield=True):
-            if self._stopping:
-                await self.projections.flush(self.session, self.ledger.stream_sequence, now=True)
-                await self._snapshot()
-        unsettled = [item for item in self._mailbox if isinstance(item, Delivery)]
-        unsettled += [held.delivery for lane in self.lanes.values() for held in lane.held()]
-        unsettled += self._reception.unsettled()
-        for delivery in unsettled:
-            self.ports.keep_alive.drop(delivery)
-            await delivery.nak(self._back_after_s)
+    async def _give_back(self, lost: Exception | None) -> list[Delivery]:
+        asked, self._stopping = self._stopping, True  # what comes from now on is for the next actor
         for spans in self._spans.values():
             spans.end()
+        kept: list[Delivery] = []
+        for delivery in [item for item in self._unsettled if not item.settled]:
+            if not asked and self._is_innocent(delivery, lost):
+                kept.append(delivery)
+            elif self._is_hopeless(delivery, lost):
+                await self.bury(delivery, f"the session cannot be loaded: {lost}")
+            else:
+                await self._send_back(delivery, hurry=lost is None)
+        if lost is None:
+            with anyio.move_on_after(LAST_WORDS_S, shield=True):
+                await self.projections.flush(self.session, self.ledger.stream_sequence, now=True)
+                await self._snapshot()
+        return kept
+
+    def _is_innocent(self, delivery: Delivery, lost: Exception | None) -> bool:
+        """Whether another input, in hand, brought a bug to light: this one need not come again for that."""
+        bug = lost is not None and not isinstance(lost, VagusError)
+        culprit = self._in_hand if isinstance(self._in_hand, Delivery) else None
+        return bug and culprit is not None and delivery is not culprit
+
+    def _is_hopeless(self, delivery: Delivery, lost: Exception | None) -> bool:
+        """Whether the session's log cannot be read, not even at the last attempt."""
+        unreadable = lost is not None and not self._active and not isinstance(lost, _PASSING)
+        return unreadable and delivery.deliveries >= limits.MAX_DELIVERIES
+
+    async def _send_back(self, delivery: Delivery, *, hurry: bool) -> None:
+        self.ports.keep_alive.drop(delivery)
+        wait_s = min(BACK_AFTER_S * 2 ** (delivery.deliveries - 1), BACK_MOST_S)
+        await delivery.nak(0 if hurry else wait_s)
 
     # Deciding ---------------------------------------------------------------------------------------------
 
@@ -254,6 +312,11 @@ class Actor:
         """Decide one input, commit what follows and do what is owed; returns the decision, or the refusal.
 
         `held` is the input that a turn which begins here holds on to; it is settled when that turn has ended.
+
+        Raises:
+            Conflict: Somebody else has written to the log.
+            Unavailable, OutcomeUnknown, Busy: It could not be committed, or not everything could be done that
+                must be done before an input is acked.
         """
         traceparent = traceparent or (held.traceparent if held is not None else None)
         outcome = decide(self.session, given, self._context(traceparent))
@@ -272,29 +335,31 @@ class Actor:
         except (Refused, Malformed) as error:
             return error  # nothing was stored: it is too long, or cannot be written as JSON
         hit("kernel.committed_not_performed")
-        if held is not None:
-            lane.holder = held
+        self._current = True
         after = self._turn_of(branch_id)
-        in_turn = held is not None or before is not None or after is not None
-        if in_turn:
-            lane.events += stored
+        turn = after or before
+        if turn is not None or held is not None:
+            command_id = turn.command_id if turn is not None else stored[0].correlation_id
+            lane.events += (record for record in stored if record.correlation_id == command_id)
         spans.record(stored)
-        self.projections.touch()
-        await self._write_files(stored, report)
-        await self._perform(outcome)
-        hit("kernel.performed_not_acked")
-        if in_turn and after is None:
-            await self._ended(branch_id, before, stored)
+        try:
+            await self._write_files(stored, report)
+            await self._perform(outcome)
+            hit("kernel.performed_not_acked")
+            if (before is not None or held is not None) and after is None:
+                await self._reception.turns.ended(branch_id, before)
+        except Permanent as error:  # the commit stands: its input must come again, and is not to be refused
+            raise Unavailable(f"what is owed cannot be done: {error}") from error
         return outcome
 
     async def _perform(self, decision: Decision) -> None:
+        self.projections.touch()
         session = self.session
         if session is None or session.manifest is None or self._performer is None:
             return
-        await self.projections.policy(session)
+        await self._patience.until(lambda: self.projections.policy(session))
         await self._performer.reconcile(session)
-        for effect in decision.withdraw:
-            await self._performer.withdraw(effect)
+        await self._performer.withdraw(decision.withdraw)
 
     def _turn_of(self, branch_id: str) -> Turn | None:
         branch = self.session.branches.get(branch_id) if self.session is not None else None
@@ -313,63 +378,16 @@ class Actor:
 
     async def _commit(self, decision: Decision, branch_id: str) -> tuple[EventRecord, ...]:
         """Repeats itself while the server cannot be reached or is full: the same bytes are stored once."""
-        deadline = anyio.current_time() + PATIENCE_S
-        while True:
-            try:
-                return await self.ledger.append(
-                    decision.records, decision.session, self.context_of(branch_id)
-                )
-            except (Unavailable, OutcomeUnknown, Busy):
-                if anyio.current_time() > deadline or self._stopping:
-                    raise
-                await anyio.sleep(RETRY_S)
+        traceparent = self.context_of(branch_id)
+        return await self._patience.until(
+            lambda: self.ledger.append(decision.records, decision.session, traceparent)
+        )
 
-    async def _ended(self, branch_id: str, turn: Turn | None, stored: tuple[EventRecord, ...]) -> None:
-        """A turn's last event is committed: reply, ack, and let the next input begin."""
-        lane = self.lane(branch_id)
-        command_id = turn.command_id if turn is not None else stored[0].correlation_id
-        events = [record for record in lane.events if record.correlation_id == command_id]
-        holder, lane.holder, lane.events = lane.holder, None, []
-        self.spans(branch_id).end()
-        if turn is not None and (not events or events[0].sequence > turn.first_sequence):
-            events = await self.events_of(branch_id, turn.first_sequence, command_id)
-        output = tick_output(events)
-        if lane.pending is not None:
-            lane.holder = holder  # the middlewares are not through; they give the reply
-            lane.pending.settle(output or Interrupted("the turn has no end on the log"))
-            lane.pending = None
-            return
-        if holder is not None:
-            if output is not None:
-                await self._reception.reply(holder.input, output)
-            await self.settle(holder.delivery)
-        lane.guards = []
-        await self._reception.advance(branch_id)
-
-    async def events_of(self, branch_id: str, first: int, command_id: str | None) -> list[EventRecord]:
-        """The events of a tick that began at sequence `first`, from the log."""
-        found: list[EventRecord] = []
-        while True:
-            page = await self._page(branch_id, first)
-            found += (record for record in page if record.correlation_id == command_id)
-            if len(page) < PAGE_EVENTS or tick_output(found) is not None:
-                return found
-            first = page[-1].sequence + 1
-
-    async def find_tick(self, branch_id: str, command_id: str) -> list[EventRecord]:
-        """The events of a tick that has ended, searched for backwards from the branch's head."""
-        branch = self.session.branches.get(branch_id) if self.session is not None else None
-        last = branch.head_sequence if branch is not None else 0
-        while last > 0:
-            first = max(1, last - PAGE_EVENTS + 1)
-            for record in await self._page(branch_id, first):
-                if record.correlation_id == command_id and record.causation_id == command_id:
-                    return await self.events_of(branch_id, record.sequence, command_id)
-            last = first - 1
-        return []
-
-    async def _page(self, branch_id: str, first: int) -> list[EventRecord]:
-        return await self.ports.log.read(self.session_id, branch_id, from_sequence=first, limit=PAGE_EVENTS)
+    async def be_current(self) -> None:
+        """Raise `Conflict` if what is known here may be out of date; a commit for this input has told."""
+        if not self._current:
+            await self.ledger.check()
+            self._current = True
 
     # Doing ------------------------------------------------------------------------------------------------
 
@@ -385,34 +403,49 @@ class Actor:
         spans = self._spans.get(branch_id)
         return spans.context if spans is not None else None
 
-    def sign(self, effect_id: str) -> None:
-        """Somebody works on the effect."""
+    def sign(self, effect_id: str, *, ended: bool = False) -> None:
+        """Somebody works on the effect, or has ended it."""
         if self._performer is not None:
-            self._performer.sign(effect_id)
+            self._performer.sign(effect_id, ended=ended)
 
-    async def settle(self, delivery: Delivery) -> None:
-        """Ack an input: it is done."""
+    async def settle(self, delivery: Delivery, *, sure: bool = False) -> None:
+        """Ack an input: it is done. `sure`: whatever others may have written meanwhile."""
+        if not sure:
+            await self.be_current()
         self.ports.keep_alive.drop(delivery)
+        self._unsettled.pop(delivery, None)
         await delivery.ack()
+
+    async def bury(self, delivery: Delivery, reason: str) -> None:
+        """End an input that cannot be handled where people find it."""
+        ports = self.ports
+        ports.keep_alive.drop(delivery)
+        self._unsettled.pop(delivery, None)
+        await dead_letter(ports.bus, ports.subjects, f"kernel.{self.session_id}", delivery, reason)
 
     def supersede(self, held: Held, delivery: Delivery) -> None:
         """The input was delivered again: from now on that delivery stands for it."""
         if held.delivery is not delivery:
-            self.ports.keep_alive.drop(held.delivery)
-            held.delivery.forget()
+            self.forget(held.delivery)
             held.delivery = delivery
 
+    def forget(self, delivery: Delivery) -> None:
+        """It was delivered again, and that delivery is the one to settle."""
+        self.ports.keep_alive.drop(delivery)
+        self._unsettled.pop(delivery, None)
+        delivery.forget()
+
     async def make_workspace(self) -> None:
-        """Make the session's folder; blocking work in a thread."""
+        """Make the session's folder, unless it is there; blocking work in a thread."""
         if self.session is not None and self.session.manifest is not None:
-            root = self.ports.settings.sessions_root / self.session_id
+            root = f"{self.ports.settings.sessions_root}/{self.session_id}"
             try:
                 await run_sync(initialise, root, self.session.manifest)
             except OSError as error:
                 _log.error("cannot make the workspace %s: %s", root, error.strerror)
 
     async def _write_files(
-        self, records: tuple[EventRecord, ...], report: ToolExecutionReport | None = None
+        self, records: Sequence[EventRecord], report: ToolExecutionReport | None = None
     ) -> None:
         settings = self.ports.settings
         await self.ports.files.submit(
@@ -433,4 +466,7 @@ class Actor:
             reply = Reply(command_id=command_id, error=ErrorInfo.of(answer))
         else:
             reply = Reply(command_id=command_id, ok=msgspec.Raw(msgspec.json.encode(answer)))
-        await self.ports.bus.publish(reply_to, msgspec.json.encode(reply))
+        try:
+            await self.ports.bus.publish(reply_to, msgspec.json.encode(reply))
+        except (Refused, Malformed) as error:  # too long for a message: the client reads it from the log
+            _log.info("no reply to %s of session %s: %s", command_id, self.session_id, error)

@@ -61,7 +61,7 @@ from vagus_kernel.state import (
     WaitingCall,
 )
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Of what a snapshot holds: raised by every change that would fold the same log to another state."""
 
 LOOP_MEMORY = 100
@@ -106,6 +106,8 @@ def _session_level(session: Session, branch: Branch, record: EventRecord) -> Ses
                     return replace(session, manifest=manifest)
                 case extensions.PolicyWritten(version=version, policy=policy):
                     return replace(session, policy=policy, policy_version=version)
+                case extensions.CancelRequested(command_id=str(command_id)):
+                    return replace(session, commands=_remember(session.commands, command_id))
     return session
 
 

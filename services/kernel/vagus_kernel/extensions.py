@@ -86,6 +86,8 @@ class CancelRequested(Fact, frozen=True, kw_only=True):
 
     event_type = "vagus.cancel_requested"
     actor: str = ""
+    command_id: str | None = None
+    """Of the Cancel: a redelivered one must not end what came later."""
 
 
 class BudgetExtended(Fact, frozen=True, kw_only=True):

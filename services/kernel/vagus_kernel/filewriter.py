@@ -6,6 +6,7 @@ a file that changes with every tick is written a few times a second, not every t
 
 import logging
 import os
+import re
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from vagus.contract.json import Json
+from vagus_kernel.folders import APPEND, READ, holds, opened, replace_file
 
 _log = logging.getLogger(__name__)
 
@@ -29,12 +31,26 @@ TAIL_BYTES: Final = 256 * 1024
 """Of an appended file, read once to find out which lines it has."""
 KNOWN_FOLDERS: Final = 1024
 """Folders whose contents are remembered."""
+_MADE_HERE: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What a folder's members are called: nothing else in it is ours to remove."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replace:
     """A file's whole content: JSON, or text as it is."""
 
+    base: str
+    """The folder that nothing is written outside of."""
+    path: str
+    """Below it."""
+    content: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """A file that is written only if it is missing."""
+
+    base: str
     path: str
     content: Json
 
@@ -43,6 +59,7 @@ class Replace:
 class Append:
     """One line of a file; written once, whoever asks again."""
 
+    base: str
     path: str
     line: bytes
 
@@ -51,28 +68,30 @@ class Append:
 class Add:
     """A folder's new member, a folder with one file; the oldest beyond `keep` are removed."""
 
-    folder: str
+    base: str
+    path: str
+    """Of the folder."""
     name: str
     file: str
     content: Json
     keep: int
 
 
-FileWork: TypeAlias = Replace | Append | Add
+FileWork: TypeAlias = Replace | Restore | Append | Add
 
 
 class FileWriter:
     """The files of all sessions of a kernel."""
 
     def __init__(self) -> None:
-        self._replace: dict[str, Json] = {}
-        self._others: deque[Append | Add] = deque()
-        self._lines: dict[str, set[bytes]] = {}
-        self._members: dict[str, deque[str]] = {}
+        self._replace: dict[tuple[str, str], Replace] = {}
+        self._others: deque[Restore | Append | Add] = deque()
+        self._lines: dict[tuple[str, str], set[bytes]] = {}
+        self._members: dict[tuple[str, str], deque[str]] = {}
         self._work = anyio.Event()
         self._hurry = anyio.Event()
-        self._idle = anyio.Event()
-        self._idle.set()
+        self._next = anyio.Event()
+        self._writing: anyio.Event | None = None
 
     @property
     def pending(self) -> int:
@@ -83,119 +102,120 @@ class FileWriter:
         """Have files written soon; waits while too many are pending."""
         for item in work:
             if isinstance(item, Replace):
-                self._replace[item.path] = item.content
+                self._replace[item.base, item.path] = item
             else:
                 self._others.append(item)
         if self.pending:
             self._work.set()
-            if self._idle.is_set():
-                self._idle = anyio.Event()
         if self.pending > PENDING_FILES:
             await self.flushed()
 
     async def flushed(self) -> None:
-        """Write what was submitted now, and wait until it is written."""
-        self._hurry.set()
-        await self._idle.wait()
+        """Write what was submitted now, and wait until it is written; not for what is submitted meanwhile."""
+        round_ = self._next if self.pending else self._writing
+        if round_ is not None:
+            self._hurry.set()
+            await round_.wait()
 
     async def run(self) -> None:
-        """Write until cancelled; a file that cannot be written is logged and left."""
-        while True:
-            await self._work.wait()
-            with anyio.move_on_after(PAUSE_S):
-                await self._hurry.wait()
-            self._work, self._hurry = anyio.Event(), anyio.Event()
-            replace, self._replace = self._replace, {}
-            others, self._others = self._others, deque()
-            await run_sync(self._write, replace, others)
-            if self.pending:
-                self._work.set()
-            else:
-                self._idle.set()
+        """Write until cancelled, and then what is left; a file that cannot be written is logged and left."""
+        try:
+            while True:
+                await self._work.wait()
+                with anyio.move_on_after(PAUSE_S):
+                    await self._hurry.wait()
+                await self._round()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._round()
+
+    async def _round(self) -> None:
+        self._work, self._hurry = anyio.Event(), anyio.Event()
+        self._writing, self._next = self._next, anyio.Event()
+        replace, self._replace = self._replace, {}
+        others, self._others = self._others, deque()
+        try:
+            with anyio.CancelScope(shield=True):
+                await run_sync(self._write, [*replace.values(), *others])
+        finally:
+            self._writing.set()
+            self._writing = None
 
     # In the thread ----------------------------------------------------------------------------------------
 
-    def _write(self, replace: dict[str, Json], others: deque[Append | Add]) -> None:
-        for path, content in replace.items():
-            with _tolerant(path):
-                replace_file(path, content)
-        for item in others:
-            with _tolerant(item.path if isinstance(item, Append) else item.folder):
-                if isinstance(item, Append):
-                    self._append(item)
-                else:
-                    self._add(item)
+    def _write(self, work: Iterable[FileWork]) -> None:
+        for item in work:
+            with _tolerant(item):
+                match item:
+                    case Replace():
+                        replace_file(item.base, item.path, encoded(item.content))
+                    case Restore():
+                        if not holds(item.base, item.path):
+                            replace_file(item.base, item.path, encoded(item.content))
+                    case Append():
+                        self._append(item)
+                    case Add():
+                        self._add(item)
 
     def _append(self, item: Append) -> None:
-        known = self._lines.get(item.path)
-        if known is None or len(known) > PENDING_FILES:
-            if len(self._lines) >= KNOWN_FOLDERS:
-                self._lines.clear()
-            known = self._lines[item.path] = _tail(item.path)
-        if item.line in known:
-            return
-        with open(item.path, "ab", buffering=0) as file:  # noqa: PTH123 - many times a second
-            file.write(item.line + b"\n")
-        known.add(item.line)
+        place, _, name = item.path.rpartition("/")
+        with opened(item.base, place) as folder:
+            known = self._lines.get((item.base, item.path))
+            if known is None or len(known) > PENDING_FILES:
+                if len(self._lines) >= KNOWN_FOLDERS:
+                    self._lines.clear()
+                known = self._lines[item.base, item.path] = _tail(folder, name)
+            if item.line in known:
+                return
+            with open(os.open(name, APPEND, 0o644, dir_fd=folder), "ab", buffering=0) as file:  # noqa: PTH123
+                file.write(item.line + b"\n")
+            known.add(item.line)
 
     def _add(self, item: Add) -> None:
-        members = self._members.get(item.folder)
-        if members is None:
-            if len(self._members) >= KNOWN_FOLDERS:
-                self._members.clear()
-            members = self._members[item.folder] = _by_age(item.folder)
-        if item.name not in members:
-            members.append(item.name)
-        replace_file(f"{item.folder}/{item.name}/{item.file}", item.content)
-        while len(members) > item.keep:
-            shutil.rmtree(f"{item.folder}/{members.popleft()}", ignore_errors=True)
+        replace_file(item.base, f"{item.path}/{item.name}/{item.file}", encoded(item.content))
+        with opened(item.base, item.path) as folder:
+            members = self._members.get((item.base, item.path))
+            if members is None:
+                if len(self._members) >= KNOWN_FOLDERS:
+                    self._members.clear()
+                members = self._members[item.base, item.path] = _by_age(folder)
+            if item.name not in members:
+                members.append(item.name)
+            while len(members) > item.keep:
+                shutil.rmtree(members.popleft(), ignore_errors=True, dir_fd=folder)
 
 
-def replace_file(path: str, content: Json) -> None:
-    """Write a whole file; its folder is made if it is missing. Blocking."""
-    data = content.encode() if isinstance(content, str) else pretty(content)
-    folder, _, name = path.rpartition("/")
-    temporary = f"{folder}/.{name}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    try:
-        descriptor = os.open(temporary, flags, 0o644)
-    except FileNotFoundError:
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-        descriptor = os.open(temporary, flags, 0o644)
-    try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-    os.rename(temporary, path)  # noqa: PTH104
-
-
-def pretty(value: Json) -> bytes:
-    """JSON as the original writes files: two spaces, no newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2)
+def encoded(content: Json) -> bytes:
+    """A file's content as the original writes it: text as it is, JSON with two spaces and no last newline."""
+    if isinstance(content, str):
+        return content.encode()
+    return msgspec.json.format(msgspec.json.encode(content), indent=2)
 
 
 @contextmanager
-def _tolerant(path: str) -> Iterator[None]:
+def _tolerant(item: FileWork) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        path = f"{item.base}/{item.path}"
         _log.warning("cannot write %s: %s; it is rebuilt from the log later", path, error.strerror)
 
 
-def _tail(path: str) -> set[bytes]:
+def _tail(folder: int, name: str) -> set[bytes]:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            return set(file.read().splitlines())
+        descriptor = os.open(name, READ, dir_fd=folder)
     except FileNotFoundError:
-        os.makedirs(path.rpartition("/")[0], exist_ok=True)  # noqa: PTH103
         return set()
+    with open(descriptor, "rb") as file:  # noqa: PTH123
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+        return set(file.read().splitlines())
 
 
-def _by_age(folder: str) -> deque[str]:
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry.stat().st_mtime_ns, entry.name) for entry in entries if entry.is_dir())
-    except FileNotFoundError:
-        return deque()
+def _by_age(folder: int) -> deque[str]:
+    with os.scandir(folder) as entries:
+        found = sorted(
+            (entry.stat(follow_symlinks=False).st_mtime_ns, entry.name)
+            for entry in entries
+            if _MADE_HERE.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+        )
     return deque(name for _, name in found)

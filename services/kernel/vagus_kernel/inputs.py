@@ -84,6 +84,8 @@ class DeadlinePassed:
 
     branch_id: str
     tool_run_id: str
+    claimed: bool = False
+    """A runner has claimed the call: it may have run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,10 @@ class CancelTurn:
     branch_id: str
     actor: str = ""
     command_id: str | None = None
+    """Of the tick that is meant; None: whichever runs."""
     tickets: bool = False
+    by: str | None = None
+    """The command that asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,23 +1,28 @@
 """The kernel process: owns partitions of the inbox, and an actor for each session that is awake."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
 
-from vagus.contract import limits, streams
+from vagus.contract import streams
+from vagus.contract.errors import InvalidId, SettingsError
+from vagus.contract.ids import check_id
+from vagus.contract.json import Json
 from vagus.contract.streams import inbox_consumer
 from vagus.contract.subjects import Subjects
-from vagus.runtime import faults
+from vagus.runtime import clock, faults
+from vagus.runtime.beside import beside
 from vagus.runtime.blobs import Blobs
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.runtime.jetstream_log import JetStreamLog
 from vagus.runtime.members import Lease, members, owned
-from vagus.runtime.queue import Delivery, KeepAlive, Pull
+from vagus.runtime.queue import Delivery, KeepAlive, Pull, dead_letter
 from vagus.runtime.toolbox import Toolbox
 from vagus_kernel import middleware
 from vagus_kernel.actor import Actor
@@ -32,6 +37,7 @@ _log = logging.getLogger(__name__)
 COMMANDS_HELD: Final = 4096
 """Commands of one partition in this process: bounds its memory."""
 ANSWERS_HELD: Final = 1024
+CLOSE_S: Final = 1.0
 SWEEP_S: Final = 10.0
 """How often idle sessions are looked for."""
 
@@ -45,7 +51,6 @@ class Kernel:
         self._actors: dict[str, Actor] = {}
         self._partition_of: dict[str, int] = {}
         self._pulls: dict[int, AsyncExitStack] = {}
-        self._emptied = anyio.Event()
 
     @property
     def active(self) -> int:
@@ -79,9 +84,14 @@ class Kernel:
         """Take nothing any more, and wait until every session is given back."""
         for partition in tuple(self._pulls):
             await self._release(partition)
-        if self._actors:
-            self._emptied = anyio.Event()
-            await self._emptied.wait()
+        for actor in tuple(self._actors.values()):
+            await actor.ended.wait()
+
+    async def close(self) -> None:
+        """Take nothing any more, at once."""
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            while self._pulls:
+                await self._pulls.popitem()[1].aclose()
 
     def on_reconnect(self) -> None:
         """Tell every session that what it sent may be lost."""
@@ -91,22 +101,40 @@ class Kernel:
     def _deliver(self, delivery: Delivery) -> None:
         # vagus.inbox.<partition>.<role>.<session>
         session_id = Subjects.last_token(delivery.subject)
-        actor = self._actors.get(session_id)
-        if actor is None or actor.stopping:
-            actor = self._actors[session_id] = Actor(session_id, self._ports)
-            self._partition_of[session_id] = int(Subjects.last_token(delivery.subject, 3))
-            self._tasks.start_soon(self._live, actor)
-        actor.put(delivery)
-
-    async def _live(self, actor: Actor) -> None:
+        known = self._actors.get(session_id)
+        if known is not None and not known.stopping:
+            known.put(delivery)
+            return
         try:
-            await actor.run()
+            check_id("session id", session_id)
+        except InvalidId as error:
+            self._tasks.start_soon(self._bury, delivery, error.message)
+            return
+        actor = self._actors[session_id] = Actor(session_id, self._ports)
+        self._partition_of[session_id] = int(Subjects.last_token(delivery.subject, 3))
+        actor.put(delivery)
+        self._tasks.start_soon(self._live, actor, known)
+
+    async def _live(self, actor: Actor, before: Actor | None) -> None:
+        partition = self._partition_of[actor.session_id]
+        left: list[Delivery] = []
+        try:
+            if before is not None:
+                await before.ended.wait()  # two would be in each other's way
+            left = await actor.run()
         finally:
             if self._actors.get(actor.session_id) is actor:
                 del self._actors[actor.session_id]
                 del self._partition_of[actor.session_id]
-            if not self._actors:
-                self._emptied.set()
+        for delivery in left:
+            if partition in self._pulls:
+                self._deliver(delivery)
+            else:
+                self._ports.keep_alive.drop(delivery)
+                await delivery.nak()
+
+    async def _bury(self, delivery: Delivery, reason: str) -> None:
+        await dead_letter(self._ports.bus, self._ports.subjects, "kernel", delivery, reason)
 
     async def sweep(self) -> None:
         """Let sessions leave memory that nobody has spoken to for a while."""
@@ -153,9 +181,7 @@ async def make_ports(bus: Bus, settings: KernelSettings) -> AsyncIterator[Ports]
                 middlewares=middleware.load(settings.middlewares),
             )
         finally:
-            with anyio.move_on_after(limits.STOP_GRACE_S, shield=True):
-                await writer.flushed()
-            tasks.cancel_scope.cancel()
+            tasks.cancel_scope.cancel()  # the writer writes what is left
 
 
 async def serve(
@@ -164,18 +190,23 @@ async def serve(
     """Own a share of all sessions until told to drain."""
     faults.arm(settings.fault)
     subjects, me = settings.subjects, f"kernel.{settings.instance}"
+    lease: dict[str, Json] = {
+        "provider": settings.provider,
+        "since_ns": clock.now_ns(),
+        "process": secrets.token_hex(8),
+    }
     async with make_ports(bus, settings) as ports, anyio.create_task_group() as tasks:
         kernel = Kernel(ports, tasks)
         forget = bus.on_reconnect(kernel.on_reconnect)
-        sweeper = anyio.CancelScope()
         try:
             async with (
-                Lease(bus, subjects, me, {"provider": settings.provider}),
+                Lease(bus, subjects, me, lease),
                 members(bus, subjects, "kernel.*") as view,
+                beside(kernel.sweep),
             ):
-                tasks.start_soon(_in_scope, sweeper, kernel.sweep)
                 ready = False
                 while not draining.is_set():
+                    yield_to_namesake(me, lease, view.live.get(me))
                     live = sorted({*view.live, me})
                     await kernel.own(owned(settings.partitions, me, live))
                     if not ready:
@@ -184,22 +215,25 @@ async def serve(
                     await _first(draining.wait, view.changed)
                 await kernel.release_all()
         finally:
-            sweeper.cancel()
-            if forget is not None:
-                forget()
+            forget()
+            await kernel.close()
 
 
-async def _in_scope(scope: anyio.CancelScope, work: Callable[[], "object"]) -> None:
-    with scope:
-        await work()  # type: ignore[misc]
+def yield_to_namesake(me: str, lease: Mapping[str, Json], found: Json) -> None:
+    """Raise `SettingsError` if an older kernel of the same name lives: both would own the same partitions."""
+    if not isinstance(found, dict) or found.get("process") in (None, lease["process"]):
+        return
+    theirs, ours = ((told.get("since_ns"), told.get("process")) for told in (found, lease))
+    if theirs < ours:
+        raise SettingsError(f"another {me} lives: every kernel needs a VAGUS_INSTANCE of its own")
 
 
-async def _first(*waits: Callable[[], "object"]) -> None:
+async def _first(*waits: Callable[[], Awaitable[object]]) -> None:
     """Return when the first of these does."""
     async with anyio.create_task_group() as tasks:
 
-        async def one(wait: Callable[[], "object"]) -> None:
-            await wait()  # type: ignore[misc]
+        async def one(wait: Callable[[], Awaitable[object]]) -> None:
+            await wait()
             tasks.cancel_scope.cancel()
 
         for wait in waits:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
 
 import anyio
 
@@ -11,8 +12,12 @@ from vagus.contract.errors import VagusError
 from vagus.contract.events import EventRecord
 from vagus.contract.limits import QUEUED_TICKS
 from vagus.contract.sessions import TickOutput
+from vagus.runtime import telemetry
 from vagus.runtime.queue import Delivery
 from vagus_kernel.middleware import Guard
+
+LISTENERS: Final = 8
+"""Clients that sent the same tick and are replied to; more have to look for its end on the log."""
 
 
 @dataclass(slots=True)
@@ -21,12 +26,29 @@ class Held:
 
     input: Tick | Resolution
     delivery: Delivery
-    traceparent: str | None = None
+    listeners: list[str] = field(default_factory=list)
+    """Where the reply goes, besides to who sent it first."""
 
     @property
     def key(self) -> str:
         """The same for every delivery of the input."""
         return self.input.command_id if isinstance(self.input, Tick) else self.input.approval_id
+
+    @property
+    def traceparent(self) -> str | None:
+        """The context it was sent in."""
+        return telemetry.extract(self.delivery.headers)
+
+    @property
+    def reply_to(self) -> list[str]:
+        """Everybody who waits for the reply; nobody does for a resolution's."""
+        first = self.input.reply_to if isinstance(self.input, Tick) else None
+        return [*([first] if first else []), *self.listeners]
+
+    def listen(self, copy: "Held") -> None:
+        """Somebody sent the same input once more, and is to be replied to as well."""
+        new = [address for address in copy.reply_to if address not in self.reply_to]
+        self.listeners += new[: LISTENERS - len(self.listeners)]
 
 
 @dataclass(slots=True)
@@ -47,18 +69,17 @@ class Lane:
     """One branch's."""
 
     holder: Held | None = None
-    """The input of the turn in progress."""
+    """The input that is at work: of the turn in progress, or of middlewares before and after it."""
+    wrapped: bool = False
+    """Middlewares run around the holder's turn, and give the reply."""
     pending: Pending | None = None
-    """Middlewares wait for the turn's end."""
+    """They wait for the turn's end."""
+    outcome: TickOutput | VagusError | None = None
+    """How the turn ended before they asked, or what they said before it ended."""
     guards: list[Guard] = field(default_factory=list)
     waiting: deque[Held] = field(default_factory=deque)
     events: list[EventRecord] = field(default_factory=list)
     """Of the turn in progress, as far as this kernel wrote them."""
-
-    @property
-    def occupied(self) -> bool:
-        """Whether an input of this kernel's is at work or waits here."""
-        return self.holder is not None or bool(self.waiting)
 
     @property
     def full(self) -> bool:
@@ -66,11 +87,14 @@ class Lane:
         return sum(isinstance(held.input, Tick) for held in self.waiting) >= QUEUED_TICKS
 
     def find(self, key: str) -> Held | None:
-        """The input with this key, if it is held or waits here."""
+        """The input with this key, if it is at work or waits here."""
         if self.holder is not None and self.holder.key == key:
             return self.holder
         return next((held for held in self.waiting if held.key == key), None)
 
-    def held(self) -> list[Held]:
-        """Everything that is unacked."""
-        return [*([self.holder] if self.holder is not None else []), *self.waiting]
+    def free(self) -> Held | None:
+        """Nothing is at work any more; returns the input that was."""
+        holder, self.holder = self.holder, None
+        self.wrapped, self.pending, self.outcome = False, None, None
+        self.guards, self.events = [], []
+        return holder

@@ -1,13 +1,23 @@
 """A session's log as its owner holds it: the folded state, where the log stands, and the one way to write."""
 
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Final
+
 from vagus.contract.codec import seal
-from vagus.contract.errors import CheckpointNotFound, SessionNotFound
+from vagus.contract.errors import CheckpointNotFound, Conflict, SessionNotFound, Unavailable
 from vagus.contract.events import BranchCreated, CheckpointCreated, EventRecord
 from vagus.contract.ids import MAIN
+from vagus.contract.outcome import tick_output
 from vagus.runtime.eventlog import At, EventLog, NoStream
 from vagus_kernel.evolve import evolve, inherited
 from vagus_kernel.snapshots import Snapshot, Snapshots
 from vagus_kernel.state import Memory, Session
+
+PAGE_EVENTS: Final = 500
+
+Seen = Callable[[Sequence[EventRecord]], Awaitable[None]]
+"""Is told the events of each commit that is folded at activation."""
 
 
 class Ledger:
@@ -18,8 +28,6 @@ class Ledger:
         self.session: Session | None = None
         """None: the session does not exist."""
         self.stream_sequence = 0
-        self.replayed: tuple[EventRecord, ...] = ()
-        """What was read from the log after the snapshot."""
         self._digests: dict[str, str] = {}
         self._log = log
         self._snapshots = snapshots
@@ -27,30 +35,51 @@ class Ledger:
         self._snapshot_revision = 0
         self._events_since = 0
 
-    async def load(self) -> None:
-        """Snapshot, and the commits after it."""
-        kept = await self._snapshots.read(self.session_id)
-        if kept is not None:
-            snapshot, self._snapshot_revision = kept
-            self.session = snapshot.session
-            self.stream_sequence = self._snapshot_sequence = snapshot.stream_sequence
-            self._digests = dict(snapshot.digests)
-        replayed: list[EventRecord] = []
+    async def load(self, seen: Seen) -> None:
+        """Fold the snapshot and the commits after it; without a snapshot that fits, the whole log."""
+        snapshot, self._snapshot_revision = await self._snapshots.read(self.session_id)
         try:
-            async for commit in self._log.commits(self.session_id, after=self.stream_sequence):
-                for record in commit.records():
-                    self._fold(record)
-                    replayed.append(record)
-                self.stream_sequence = commit.stream_sequence
+            if snapshot is None or not await self._replay(snapshot, seen):
+                await self._replay(None, seen)
         except SessionNotFound:
-            return
-        self.replayed = tuple(replayed)
-        self._events_since = len(replayed)
+            self._start_from(None)
+
+    async def _replay(self, snapshot: Snapshot | None, seen: Seen) -> bool:
+        """False: the log does not have what the snapshot was made of, such as after it was restored."""
+        self._start_from(snapshot)
+        fits, known = snapshot is None, self.stream_sequence
+        async with aclosing(self._log.commits(self.session_id, after=max(0, known - 1))) as commits:
+            async for commit in commits:
+                records = commit.records()
+                if not fits:
+                    fits = commit.stream_sequence == known and self._digests.get(commit.branch_id) == (
+                        records[-1].digest
+                    )
+                    if not fits:
+                        return False
+                    continue
+                for record in records:
+                    self.session = evolve(self.session, record)
+                    self._digests[record.branch_id] = record.digest or ""
+                self.stream_sequence = commit.stream_sequence
+                self._events_since += len(records)
+                await seen(records)
+        return fits
+
+    def _start_from(self, snapshot: Snapshot | None) -> None:
+        self.session = snapshot.session if snapshot is not None else None
+        self.stream_sequence = self._snapshot_sequence = (
+            snapshot.stream_sequence if snapshot is not None else 0
+        )
+        self._digests = dict(snapshot.digests) if snapshot is not None else {}
+        self._events_since = 0
 
     @property
     def snapshot_id(self) -> str | None:
         """What the state was loaded from, if from a snapshot."""
         return f"{self.session_id}@{self._snapshot_sequence}" if self._snapshot_sequence else None
+
+    # Writing ----------------------------------------------------------------------------------------------
 
     async def create(self) -> None:
         """Make the log of a session that does not exist yet; idempotent."""
@@ -75,47 +104,94 @@ class Ledger:
         self._events_since += len(records)
         return sealed.records
 
+    async def check(self) -> None:
+        """Raise `Conflict` if somebody else has written: what is known here may then be out of date.
+
+        A commit checks by itself. This is for what is done without one: a refusal, an answer from state, an
+        input that is taken for late.
+        """
+        try:
+            head = await self._log.head(self.session_id)
+        except SessionNotFound:
+            head = 0
+        if head != self.stream_sequence:
+            raise Conflict(f"the log of {self.session_id} is at {head}, not {self.stream_sequence}")
+
     async def _previous_digest(self, first: EventRecord) -> str:
         known = self._digests.get(first.branch_id)
         if known is not None:
             return known
         match first.kind:
             case BranchCreated(from_branch=parent, fork_point_seq=point) if point > 0:
-                parent = parent or MAIN
-                head = self.session.branches[parent].head_sequence if self.session else 0
-                if point == head:
-                    return self._digests[parent]
-                found = await self._log.read(self.session_id, parent, from_sequence=point, limit=1)
-                return found[0].digest or ""
+                return await self._digest_at(parent or MAIN, point)
         return ""
 
-    def _fold(self, record: EventRecord) -> None:
-        self.session = evolve(self.session, record)
-        self._digests[record.branch_id] = record.digest or ""
+    async def _digest_at(self, branch_id: str, sequence: int) -> str:
+        branch = self.session.branches.get(branch_id) if self.session is not None else None
+        if branch is not None and branch.head_sequence == sequence:
+            return self._digests[branch_id]
+        found = await self._log.read(self.session_id, branch_id, from_sequence=sequence, limit=1)
+        if not found or found[0].sequence != sequence:
+            raise Unavailable(f"event {sequence} of branch {branch_id} cannot be read yet")
+        return found[0].digest or ""
 
     # The past ---------------------------------------------------------------------------------------------
+
+    async def events_of(
+        self, branch_id: str, command_id: str, *, first: int, before: int | None = None
+    ) -> list[EventRecord]:
+        """The events of a tick that began at sequence `first`: to its end, or up to sequence `before`."""
+        found: list[EventRecord] = []
+        while before is None or first < before:
+            page = await self._page(branch_id, first)
+            found += (
+                record
+                for record in page
+                if record.correlation_id == command_id and (before is None or record.sequence < before)
+            )
+            if len(page) < PAGE_EVENTS or tick_output(found) is not None:
+                break
+            first = page[-1].sequence + 1
+        return found
+
+    async def find_tick(self, branch_id: str, command_id: str) -> list[EventRecord]:
+        """The events of a tick that has ended, searched for backwards from the branch's head."""
+        branch = self.session.branches.get(branch_id) if self.session is not None else None
+        last = branch.head_sequence if branch is not None else 0
+        while last > 0:
+            first = max(1, last - PAGE_EVENTS + 1)
+            for record in await self._page(branch_id, first):
+                if record.correlation_id == command_id and record.causation_id == command_id:
+                    return await self.events_of(branch_id, command_id, first=record.sequence)
+            last = first - 1
+        return []
+
+    async def _page(self, branch_id: str, first: int) -> list[EventRecord]:
+        return await self._log.read(self.session_id, branch_id, from_sequence=first, limit=PAGE_EVENTS)
 
     async def memory_at(self, branch_id: str, sequence: int) -> Memory:
         """What a fork of the branch at this sequence inherits."""
         session: Session | None = None
-        async for commit in self._log.commits(self.session_id):
-            for record in commit.records():
-                session = evolve(session, record)
-                if record.branch_id == branch_id and record.sequence == sequence:
-                    return inherited(session.branches[branch_id])
+        async with aclosing(self._log.commits(self.session_id)) as commits:
+            async for commit in commits:
+                for record in commit.records():
+                    session = evolve(session, record)
+                    if record.branch_id == branch_id and record.sequence == sequence:
+                        return inherited(session.branches[branch_id])
         return Memory()
 
     async def memory_of(self, branch_id: str, checkpoint_id: str) -> tuple[int, Memory]:
         """The sequence and the branch's mind of a checkpoint; `CheckpointNotFound` if there is none such."""
         session: Session | None = None
-        async for commit in self._log.commits(self.session_id):
-            for record in commit.records():
-                session = evolve(session, record)
-                match record.kind:
-                    case CheckpointCreated(checkpoint_id=found, event_sequence=sequence) if (
-                        found == checkpoint_id and record.branch_id == branch_id
-                    ):
-                        return sequence, session.branches[branch_id].memory
+        async with aclosing(self._log.commits(self.session_id)) as commits:
+            async for commit in commits:
+                for record in commit.records():
+                    session = evolve(session, record)
+                    match record.kind:
+                        case CheckpointCreated(checkpoint_id=found, event_sequence=sequence) if (
+                            found == checkpoint_id and record.branch_id == branch_id
+                        ):
+                            return sequence, session.branches[branch_id].memory
         raise CheckpointNotFound(f"checkpoint not found on branch {branch_id}: {checkpoint_id}")
 
     # Snapshots --------------------------------------------------------------------------------------------
@@ -131,7 +207,7 @@ class Ledger:
         snapshot = Snapshot(
             stream_sequence=self.stream_sequence, session=self.session, digests=dict(self._digests)
         )
+        self._events_since = 0  # also if it fails: it is tried again after as many events
         self._snapshot_revision = await self._snapshots.write(
             self.session_id, snapshot, self._snapshot_revision
         )
-        self._events_since = 0

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 
+import anyio
 from anyio.abc import TaskGroup
 
-from vagus.contract.errors import Interrupted, VagusError
+from vagus.contract.errors import Interrupted, Refused, VagusError
 from vagus.contract.sessions import TickOutput
 from vagus.contract.state import OperatingMode
 from vagus_kernel.lanes import Held, Pending
@@ -38,45 +40,95 @@ class Done:
     outcome: TickOutput | VagusError
 
 
+@dataclass(slots=True)
+class _Round:
+    """One tick's way through the middlewares."""
+
+    held: Held
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    entered: bool = False
+    begun: bool = False
+    cancelled: bool = False
+
+
 class Onion:
-    """The middlewares of one session's turns."""
+    """The middlewares of one session's turns.
+
+    Args:
+        middlewares: The first is the outermost.
+        tasks: Where they run.
+        post: Takes what they come to.
+        limit_s: What they and the turn may take together, seconds.
+    """
 
     def __init__(
         self,
         middlewares: tuple[Middleware, ...],
         tasks: TaskGroup,
         post: Callable[[Begin | Done], None],
+        *,
+        limit_s: float = inf,
     ) -> None:
         self._middlewares = middlewares
         self._tasks = tasks
         self._post = post
+        self._limit_s = limit_s
+        self._rounds: dict[str, _Round] = {}
 
     def __bool__(self) -> bool:
         return bool(self._middlewares)
 
     def start(self, held: Held, ctx: TurnContext) -> None:
         """Run the chain for a tick; ends in a `Done`, after a `Begin` unless the turn was skipped."""
-        self._tasks.start_soon(self._run, held, ctx)
+        self._tasks.start_soon(self._run, _Round(held), ctx)
 
-    async def _run(self, held: Held, ctx: TurnContext) -> None:
+    def cancel(self, key: str) -> bool:
+        """End a tick that the middlewares have not let begin yet; False if there is none such."""
+        found = self._rounds.get(key)
+        if found is None or found.begun:
+            return False
+        found.cancelled = True
+        found.scope.cancel()
+        return True
+
+    async def _run(self, turn: _Round, ctx: TurnContext) -> None:
+        key, branch_id = turn.held.key, ctx.branch_id
+        self._rounds[key] = turn
+        turn.scope.deadline = anyio.current_time() + self._limit_s
+        outcome: TickOutput | VagusError = Interrupted(f"the turn took longer than {self._limit_s:g} s")
+        try:
+            with turn.scope:
+                outcome = await self._outcome(turn, ctx)
+        finally:
+            del self._rounds[key]
+        if turn.cancelled:
+            outcome = Refused("cancelled before it began")
+        self._post(Done(turn.held, branch_id, outcome))
+
+    async def _outcome(self, turn: _Round, ctx: TurnContext) -> TickOutput | VagusError:
         estimate = ctx.mode
 
-        async def turn(inner: TurnContext) -> TickOutput:
+        async def proceed(inner: TurnContext) -> TickOutput:
+            if turn.entered:
+                raise Interrupted("a middleware proceeded twice")
+            turn.entered = True
             call = inner.input.proposed_tool
             guards = await judge(inner.guards, inner, [call] if call is not None else [])
             pending = Pending()
-            self._post(Begin(held, inner, estimate, guards, pending))
+            turn.begun = True
+            self._post(Begin(turn.held, inner, estimate, guards, pending))
             await pending.ended.wait()
             if isinstance(pending.outcome, TickOutput):
                 return pending.outcome
             raise pending.outcome or Interrupted("the turn ended without an output")
 
-        outcome: TickOutput | VagusError
         try:
-            outcome = await chain(self._middlewares, turn)(ctx)
+            outcome = await chain(self._middlewares, proceed)(ctx)
         except VagusError as error:
-            outcome = error
+            return error
         except Exception as error:  # a middleware's bug is its tick's error, not the kernel's end
             _log.exception("a middleware failed")
-            outcome = Interrupted(f"{type(error).__name__}: {error}")
-        self._post(Done(held, ctx.branch_id, outcome))
+            return Interrupted(f"{type(error).__name__}: {error}")
+        if not isinstance(outcome, TickOutput):
+            return Interrupted(f"a middleware returned {type(outcome).__name__}, not the turn's output")
+        return outcome

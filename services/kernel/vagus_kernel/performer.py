@@ -2,38 +2,40 @@
 
 What is owed is asked of `react` after every commit; what was performed is remembered by effect id. Requests
 to the gate and to runners are sent without waiting for an ack, since they are repeated until they are
-answered.
+answered. A ticket is stored before anything is acked: nothing else would ask for it again.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from vagus.contract import clock as instants
-from vagus.contract.approvals import TicketState
+from vagus.contract.approvals import ApprovalDecision, Resolution, TicketState
 from vagus.contract.claims import CANCELLED, Claim, claim_key
-from vagus.contract.errors import Conflict, VagusError
+from vagus.contract.errors import Conflict, Permanent, VagusError
 from vagus.contract.limits import DEADLINE_GRACE_S
-from vagus.contract.messages import ToolRequest
+from vagus.contract.messages import ToolRequest, decode
 from vagus.contract.tools import DEFAULT_POOL
 from vagus.runtime import clock, telemetry
 from vagus_kernel.effects import AskApproval, AskGate, CallModel, Owed, RunTool, WithdrawTicket
-from vagus_kernel.inputs import DeadlinePassed, ToolNeverRan
+from vagus_kernel.inputs import ApprovalResolved, DeadlinePassed, GiveUp, Input, ToolNeverRan
+from vagus_kernel.patience import Patience
 from vagus_kernel.ports import Ports
 from vagus_kernel.react import react
 from vagus_kernel.state import Session
 
 _log = logging.getLogger(__name__)
 
-PRIORITY = "normal"
+PRIORITY: Final = "normal"
 """Of every tool request, until sessions may say otherwise."""
-
-
-_FOR_GOOD = 2**63
+CANCEL_AGAIN_S: Final = 2.0
+"""How often a runner that goes on is told again to stop: it is told at most once at a time."""
+_FOR_GOOD: Final = 2**63
 """A ticket that is stored needs no repetition."""
 
 
@@ -44,7 +46,9 @@ class _Performed:
     signed_at: int
     """When it was last performed, or a sign of its being worked on came; nanoseconds."""
     deadline: int | None = None
-    cancel_sent: bool = False
+    cancelled_at: int | None = None
+    ended: bool = False
+    """A tool run whose end was reported, or that will never start: nobody need be told to stop."""
 
 
 class Performer:
@@ -55,13 +59,17 @@ class Performer:
         ports: Ports,
         tasks: TaskGroup,
         *,
+        patience: Patience,
         call_model: Callable[[CallModel], None],
-        post: Callable[[DeadlinePassed | ToolNeverRan], None],
+        forget_model: Callable[[str], None],
+        post: Callable[[Input], None],
         traceparent: Callable[[str], str | None],
     ) -> None:
         self._ports = ports
         self._tasks = tasks
+        self._patience = patience
         self._call_model = call_model
+        self._forget_model = forget_model
         self._post = post
         self._traceparent = traceparent
         self._performed: dict[str, _Performed] = {}
@@ -73,14 +81,16 @@ class Performer:
         asked = (done.signed_at == _FOR_GOOD for done in self._performed.values())
         return not all(asked) or self._waiting > 0
 
-    async def reconcile(self, session: Session | None) -> None:
-        """Perform what is newly owed, and forget what no longer is."""
-        if session is None:
-            return
+    async def reconcile(self, session: Session) -> None:
+        """Perform what is newly owed, and forget what no longer is.
+
+        Raises:
+            Unavailable, OutcomeUnknown, Busy: A ticket could not be stored.
+        """
         timeout_s = self._ports.settings.approval_timeout_s
         owed = {effect.effect_id: effect for effect in react(session, approval_timeout_s=timeout_s)}
         for effect_id in [known for known in self._performed if known not in owed]:
-            del self._performed[effect_id]
+            self._forget(self._performed.pop(effect_id))
         running = sum(isinstance(done.effect, RunTool) for done in self._performed.values())
         self._waiting = 0
         for effect_id, effect in owed.items():
@@ -93,36 +103,59 @@ class Performer:
                     running += 1
                 done = self._performed[effect_id] = _Performed(effect, 0, clock.now_ns())
                 await self._perform(done)
-            elif isinstance(effect, RunTool) and effect.cancelling and not done.cancel_sent:
+            elif isinstance(effect, RunTool) and effect.cancelling and done.cancelled_at is None:
                 done.effect = effect
                 await self._cancel(done, effect)
 
-    def sign(self, effect_id: str) -> None:
-        """A sign that the effect is being worked on: a verdict or report, or a running tool's heartbeat."""
+    def sign(self, effect_id: str, *, ended: bool = False) -> None:
+        """A sign of the effect's being worked on: a verdict, a running tool's heartbeat, or its end."""
         done = self._performed.get(effect_id)
         if done is not None:
             done.signed_at = clock.now_ns()
+            done.ended = done.ended or ended
+
+    def overdue(self, now_ns: int) -> bool:
+        """Whether `on_clock` has anything to do."""
+        return any(
+            self._silent(done, now_ns) or self._late(done, now_ns) or self._deaf(done, now_ns)
+            for done in self._performed.values()
+        )
 
     async def on_clock(self, now_ns: int, *, reconnected: bool = False) -> None:
         """Repeat what has been silent for too long, and tell which deadlines have passed."""
-        silence = int(self._ports.settings.effect_retry * instants.SECOND_NS)
         for done in list(self._performed.values()):
-            if done.deadline is not None and now_ns > done.deadline and isinstance(done.effect, RunTool):
-                done.deadline = now_ns + silence
-                self._post(
-                    DeadlinePassed(branch_id=done.effect.branch_id, tool_run_id=done.effect.tool_run_id)
-                )
-            elif reconnected or now_ns - done.signed_at > silence:
+            effect = done.effect
+            if isinstance(effect, RunTool) and self._late(done, now_ns):
+                done.deadline = now_ns + self._silence
+                self._tasks.start_soon(self._expire, effect)
+            elif isinstance(effect, RunTool) and self._deaf(done, now_ns):
+                await self._cancel(done, effect)
+            elif self._silent(done, now_ns) or (reconnected and not isinstance(effect, AskApproval)):
                 await self._perform(done)
 
-    async def withdraw(self, effect: WithdrawTicket) -> None:
-        """Tell the approver that nobody need answer any more."""
-        ticket = effect.ticket
-        await self._store(
-            self._ports.subjects.approval(ticket.session_id),
-            replace(ticket, state=TicketState.WITHDRAWN),
-            f"{ticket.approval_id}.withdrawn",
-        )
+    async def withdraw(self, effects: Iterable[WithdrawTicket]) -> None:
+        """Tell the approver that nobody need answer any more; raises as `reconcile`."""
+        for effect in effects:
+            ticket = replace(effect.ticket, state=TicketState.WITHDRAWN)
+            subject = self._ports.subjects.approval(ticket.session_id)
+            await self._store(subject, ticket, f"{ticket.approval_id}.withdrawn")
+
+    # When -------------------------------------------------------------------------------------------------
+
+    @property
+    def _silence(self) -> int:
+        return int(self._ports.settings.effect_retry * instants.SECOND_NS)
+
+    def _silent(self, done: _Performed, now_ns: int) -> bool:
+        return now_ns - done.signed_at > self._silence and not isinstance(done.effect, CallModel)
+
+    def _late(self, done: _Performed, now_ns: int) -> bool:
+        return done.deadline is not None and now_ns > done.deadline
+
+    def _deaf(self, done: _Performed, now_ns: int) -> bool:
+        return done.cancelled_at is not None and now_ns - done.cancelled_at > CANCEL_AGAIN_S * 1e9
+
+    # What -------------------------------------------------------------------------------------------------
 
     async def _perform(self, done: _Performed) -> None:
         done.attempt += 1
@@ -144,10 +177,26 @@ class Performer:
                     await self._cancel(done, effect)
                 else:
                     await self._run_tool(done, effect)
-            case AskApproval(ticket=ticket):
-                subject = self._ports.subjects.approval(ticket.session_id)
-                if await self._store(subject, ticket, ticket.approval_id):
+            case AskApproval():
+                if await self._ask(effect):
                     done.signed_at = _FOR_GOOD
+
+    async def _ask(self, effect: AskApproval) -> bool:
+        ticket = effect.ticket
+        subject = self._ports.subjects.approval(ticket.session_id)
+        try:
+            await self._store(subject, ticket, ticket.approval_id)
+        except Permanent as error:  # what cannot be asked is not approved
+            _log.error("ticket %s cannot be asked for: %s", ticket.approval_id, error)
+            denied = Resolution(
+                approval_id=ticket.approval_id,
+                decision=ApprovalDecision.DENIED,
+                actor="kernel",
+                reason=error.message,
+            )
+            self._post(ApprovalResolved(resolution=denied))
+            return False
+        return True
 
     async def _run_tool(self, done: _Performed, effect: RunTool) -> None:
         definition = self._ports.toolbox.get(effect.call.tool_name)
@@ -171,36 +220,75 @@ class Performer:
         headers = {"Nats-Msg-Id": f"{done.effect.effect_id}.{done.attempt}"}
         telemetry.inject(headers, self._traceparent(branch_id))
         data = msgspec.json.encode(message)
-        bus = self._ports.bus
-        if done.attempt == 1:
-            await bus.publish(subject, data, headers=headers)
-        else:
-            self._tasks.start_soon(self._store_raw, subject, data, headers)
+        try:
+            if done.attempt == 1:
+                await self._ports.bus.publish(subject, data, headers=headers)
+            else:
+                self._tasks.start_soon(self._send_again, subject, data, headers)
+        except Permanent as error:  # such as for its length: it will never be answered
+            self._post(GiveUp(branch_id=branch_id, reason=error.message))
 
-    async def _store(self, subject: str, message: msgspec.Struct, msg_id: str) -> bool:
-        return await self._store_raw(subject, msgspec.json.encode(message), {"Nats-Msg-Id": msg_id})
-
-    async def _store_raw(self, subject: str, data: bytes, headers: dict[str, str]) -> bool:
-        """Whether it is stored; if not, the effect is performed again after its silence."""
+    async def _send_again(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
         try:
             await self._ports.bus.store(subject, data, headers=headers)
         except VagusError as error:
             _log.warning("%s was not stored and is sent again later: %s", subject, error)
-            return False
-        return True
+
+    async def _store(self, subject: str, message: msgspec.Struct, msg_id: str) -> None:
+        data = msgspec.json.encode(message)
+        await self._patience.until(lambda: self._ports.bus.store(subject, data, msg_id=msg_id))
+
+    # Ending tool runs -------------------------------------------------------------------------------------
+
+    def _forget(self, done: _Performed) -> None:
+        """It is owed no more; what still works on it is told to stop."""
+        match done.effect:
+            case CallModel(effect_id=effect_id):
+                self._forget_model(effect_id)
+            case RunTool() as effect if not done.ended:
+                self._tasks.start_soon(self._abandon, effect)
 
     async def _cancel(self, done: _Performed, effect: RunTool) -> None:
         """Take the call's claim, so that it never starts; if a runner has it, tell the runner to stop."""
-        done.cancel_sent = True
-        claim = msgspec.json.encode(Claim(holder=CANCELLED, taken_at=clock.now()))
+        done.cancelled_at = clock.now_ns()
         try:
-            await self._ports.calls.create(claim_key(effect.session_id, effect.tool_run_id), claim)
-        except Conflict:
-            pass
+            done.ended = await self._claim(effect) or done.ended
         except VagusError as error:
-            done.cancel_sent = False
             _log.warning("cancelling tool run %s is tried again: %s", effect.tool_run_id, error)
             return
-        else:
+        if done.ended:
             self._post(ToolNeverRan(branch_id=effect.branch_id, tool_run_id=effect.tool_run_id))
         await self._ports.bus.publish(self._ports.subjects.cancel(effect.tool_run_id))
+
+    async def _expire(self, effect: RunTool) -> None:
+        """Nobody has reported in time. With the claim taken, it has not started and never will."""
+        try:
+            claimed = not await self._claim(effect)
+        except VagusError as error:
+            _log.warning("the deadline of tool run %s is told later: %s", effect.tool_run_id, error)
+            return
+        self._post(
+            DeadlinePassed(branch_id=effect.branch_id, tool_run_id=effect.tool_run_id, claimed=claimed)
+        )
+
+    async def _abandon(self, effect: RunTool) -> None:
+        """The turn has ended without it: it shall not start, or stop."""
+        try:
+            await self._claim(effect)
+        except VagusError as error:
+            _log.warning("tool run %s may still start: %s", effect.tool_run_id, error)
+        await self._ports.bus.publish(self._ports.subjects.cancel(effect.tool_run_id))
+
+    async def _claim(self, effect: RunTool) -> bool:
+        """Whether the claim is ours, now or from before; else a runner has it.
+
+        Tools that only read run without.
+        """
+        key = claim_key(effect.session_id, effect.tool_run_id)
+        claim = Claim(holder=CANCELLED, taken_at=clock.now())
+        try:
+            await self._ports.calls.create(key, msgspec.json.encode(claim))
+        except Conflict:
+            found = await self._ports.calls.get(key, fresh=True)
+            return found is not None and decode(found.value, Claim).holder == CANCELLED
+        return True

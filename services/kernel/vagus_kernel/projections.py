@@ -6,22 +6,16 @@ import anyio
 import msgspec
 
 from vagus.contract import limits
-from vagus.contract.errors import VagusError
+from vagus.contract.errors import Malformed, VagusError
 from vagus.contract.ids import MAIN
-from vagus.contract.policy import PolicySet
+from vagus.contract.messages import decode
+from vagus.contract.policy import PolicyInForce
 from vagus.contract.sessions import SessionSummary
 from vagus.runtime import clock
 from vagus_kernel.ports import Ports
 from vagus_kernel.state import Session
 
 _log = logging.getLogger(__name__)
-
-
-class PolicyEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A session's policy as gates read it."""
-
-    version: int
-    policy: PolicySet
 
 
 class Projections:
@@ -47,7 +41,7 @@ class Projections:
         """Make sure that gates find the present policy; before any of them is asked about it."""
         if session.policy is None or self._policy_version >= session.policy_version:
             return
-        entry = PolicyEntry(version=session.policy_version, policy=session.policy)
+        entry = PolicyInForce(version=session.policy_version, policy=session.policy)
         await self._ports.policies.put(self._session_id, msgspec.json.encode(entry))
         self._policy_version = session.policy_version
 
@@ -55,7 +49,12 @@ class Projections:
         """After activation: write the policy only if the bucket does not have it."""
         kept = await self._ports.policies.get(self._session_id)
         if kept is not None:
-            self._policy_version = msgspec.json.decode(kept.value, type=PolicyEntry).version
+            try:
+                found = decode(kept.value, PolicyInForce)
+                if found == PolicyInForce(version=session.policy_version, policy=found.policy):
+                    self._policy_version = found.version
+            except Malformed as error:
+                _log.warning("the policy of session %s is published anew: %s", self._session_id, error)
         await self.policy(session)
 
     async def flush(self, session: Session | None, stream_sequence: int, *, now: bool = False) -> None:

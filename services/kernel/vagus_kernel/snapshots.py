@@ -9,7 +9,7 @@ from typing import Final
 import blake3
 import msgspec
 
-from vagus.contract.errors import Conflict, VagusError
+from vagus.contract.errors import Conflict, Permanent
 from vagus.runtime.blobs import BlobRef, Blobs
 from vagus.runtime.bucket import Bucket
 from vagus_kernel.evolve import FOLD_VERSION
@@ -49,24 +49,31 @@ class Snapshots:
         self._bucket = bucket
         self._blobs = blobs
 
-    async def read(self, session_id: str) -> tuple[Snapshot, int] | None:
-        """The snapshot and its revision in the bucket; None if there is none that can be trusted."""
+    async def read(self, session_id: str) -> tuple[Snapshot | None, int]:
+        """The snapshot, None if there is none that can be trusted; and the revision to replace.
+
+        Raises:
+            Unavailable, OutcomeUnknown: It cannot be told.
+        """
         entry = await self._bucket.get(session_id)
         if entry is None:
-            return None
+            return None, 0
         try:
-            envelope = msgspec.json.decode(entry.value, type=_Envelope)
-            if envelope.fold_version != FOLD_VERSION:
-                return None
-            body = bytes(envelope.body)
-            if envelope.blob is not None:
-                body = await self._blobs.get(session_id, envelope.blob)
-            if blake3.blake3(body).hexdigest() != envelope.digest:
-                raise msgspec.ValidationError("the digest does not match")
-            return msgspec.json.decode(body, type=Snapshot), entry.revision
-        except (msgspec.MsgspecError, VagusError) as error:
-            _log.warning("snapshot of session %s is discarded: %s", session_id, error)
+            return await self._read(session_id, entry.value), entry.revision
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Permanent) as error:
+            _log.warning("the snapshot of session %s is discarded: %s", session_id, error)
+            return None, entry.revision
+
+    async def _read(self, session_id: str, value: bytes) -> Snapshot | None:
+        envelope = msgspec.json.decode(value, type=_Envelope)
+        if envelope.fold_version != FOLD_VERSION:
             return None
+        body = bytes(envelope.body)
+        if envelope.blob is not None:
+            body = await self._blobs.get(session_id, envelope.blob)
+        if blake3.blake3(body).hexdigest() != envelope.digest:
+            raise msgspec.ValidationError("the digest does not match")
+        return msgspec.json.decode(body, type=Snapshot)
 
     async def write(self, session_id: str, snapshot: Snapshot, revision: int) -> int:
         """Replace the snapshot that had `revision` (0: none); returns the new revision.

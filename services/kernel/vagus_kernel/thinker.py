@@ -33,6 +33,13 @@ class Thinker:
         self._ports = ports
         self._tasks = tasks
         self._post = post
+        self._calls: dict[str, anyio.CancelScope] = {}
+
+    def forget(self, effect_id: str) -> None:
+        """Nobody waits for this call's answer any more: end it."""
+        scope = self._calls.get(effect_id)
+        if scope is not None:
+            scope.cancel()
 
     def think(
         self,
@@ -41,20 +48,34 @@ class Thinker:
         guards: Callable[[], Sequence[Guard] | None],
         traceparent: str | None,
     ) -> None:
-        """Start one model call; its answer is posted, whatever happens.
+        """Start one model call; its answer is posted, whatever happens, unless it is forgotten before.
 
         `guards` gives None while the turn's middlewares, which add them, are not back from a crash.
         """
         if session is not None and session.manifest is not None:
-            self._tasks.start_soon(self._think, effect, session, guards, traceparent)
+            self._tasks.start_soon(self._call, effect, session, guards, traceparent)
 
-    async def _think(
+    async def _call(
         self,
         effect: CallModel,
         session: Session,
         guards: Callable[[], Sequence[Guard] | None],
         traceparent: str | None,
     ) -> None:
+        with anyio.CancelScope() as scope:
+            self._calls[effect.effect_id] = scope
+            try:
+                self._post(await self._answer(effect, session, guards, traceparent))
+            finally:
+                del self._calls[effect.effect_id]
+
+    async def _answer(
+        self,
+        effect: CallModel,
+        session: Session,
+        guards: Callable[[], Sequence[Guard] | None],
+        traceparent: str | None,
+    ) -> ModelAnswer:
         manifest = session.manifest
         routing = manifest.model_routing if manifest is not None else ModelRouting()
         try:
@@ -63,19 +84,18 @@ class Thinker:
             completion = identified(completion)
             calls = [d.call for d in completion.directives if isinstance(d, CallTool)]
             standing = await _standing(guards) if calls else ()
-            answer = ModelAnswer(
+            return ModelAnswer(
                 branch_id=effect.branch_id,
                 run_id=effect.effect_id,
                 completion=completion,
                 guards=await judge(standing, ctx, calls),
             )
         except VagusError as error:
-            answer = ModelAnswer(branch_id=effect.branch_id, run_id=effect.effect_id, error=error.message)
+            return ModelAnswer(branch_id=effect.branch_id, run_id=effect.effect_id, error=error.message)
         except Exception as error:  # a provider's bug must not take the session's owner down
             _log.exception("the model provider failed")
             text = f"{type(error).__name__}: {error}"
-            answer = ModelAnswer(branch_id=effect.branch_id, run_id=effect.effect_id, error=text)
-        self._post(answer)
+            return ModelAnswer(branch_id=effect.branch_id, run_id=effect.effect_id, error=text)
 
     async def _complete(
         self, effect: CallModel, routing: ModelRouting, traceparent: str | None

@@ -6,7 +6,6 @@ of the log.
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -19,7 +18,8 @@ from vagus.contract.events import (
     StateEstimated,
     ToolCallCompleted,
 )
-from vagus.contract.json import compact
+from vagus.contract.json import Json, compact
+from vagus.contract.policy import SpanStatus
 from vagus.contract.sessions import (
     CheckpointManifest,
     FileProvenance,
@@ -28,7 +28,8 @@ from vagus.contract.sessions import (
     SessionManifest,
 )
 from vagus.contract.tools import ToolExecutionReport
-from vagus_kernel.filewriter import Add, Append, FileWork, Replace, replace_file
+from vagus_kernel.filewriter import Add, Append, FileWork, Replace, Restore, encoded
+from vagus_kernel.folders import holds, opened, replace_file
 
 FOLDERS: Final = (
     "events",
@@ -48,17 +49,21 @@ SCAFFOLD: Final = {
         {"edges": [], "nodes": [{"id": "bootstrap", "type": "task"}]}, indent=2
     ),
 }
+_EXIT: Final = {SpanStatus.OK: 0, SpanStatus.ERROR: 1}
+"""Of a report that is rebuilt; the log does not have it."""
 
 
-def initialise(root: Path, manifest: SessionManifest) -> None:
-    """Make the workspace; what is there stays. Blocking."""
+def initialise(root: str, manifest: SessionManifest) -> None:
+    """Make the workspace, unless it is there; what is in it stays. Blocking."""
+    if holds(root, "manifest.json"):
+        return
     for folder in FOLDERS:
-        (root / folder).mkdir(parents=True, exist_ok=True)
+        with opened(root, folder):
+            pass
     for name, text in SCAFFOLD.items():
-        if not (root / name).exists():
-            replace_file(str(root / name), text)
-    if not (root / "manifest.json").exists():
-        replace_file(str(root / "manifest.json"), manifest)
+        if not holds(root, name):
+            replace_file(root, name, text.encode())
+    replace_file(root, "manifest.json", encoded(manifest))  # last: with it, all is there
 
 
 def files_of(
@@ -69,7 +74,11 @@ def files_of(
     checkpoint_keep: int,
     report: ToolExecutionReport | None = None,
 ) -> Iterator[FileWork]:
-    """What the events of one commit mean for the files. `report` is the one that they came from."""
+    """What the events of one commit mean for the files.
+
+    `report` is the one that they came from; after a crash there is none, and what of it the log holds is
+    written only where nothing is.
+    """
     estimated: tuple[EventRecord, StateEstimated] | None = None
     completed: tuple[EventRecord, ToolCallCompleted] | None = None
     mutated: list[FileProvenance] = []
@@ -79,15 +88,16 @@ def files_of(
                 estimated = (record, kind)
             case ToolCallCompleted() as kind:
                 completed, mutated = (record, kind), []
-                yield Replace(
-                    f"{workspace}/tools/runs/{kind.tool_run_id}/report.json",
-                    report if report is not None else kind,
-                )
+                path = f"tools/runs/{kind.tool_run_id}/report.json"
+                if report is not None:
+                    yield Replace(workspace, path, report)
+                else:
+                    yield Restore(workspace, path, _remembered(kind))
             case FileMutated(path=path, content_hash=content_hash):
                 mutated.append(FileProvenance(path=path, sha256=content_hash))
             case Custom(event_type="ObservationExtracted") as kind if completed is not None:
                 observation = _observation(kind, completed, mutated)
-                yield Append(f"{workspace}/memory/observations.jsonl", msgspec.json.encode(observation))
+                yield Append(workspace, "memory/observations.jsonl", msgspec.json.encode(observation))
             case CheckpointCreated() as kind:
                 checkpoint = CheckpointManifest(
                     checkpoint_id=kind.checkpoint_id,
@@ -98,7 +108,8 @@ def files_of(
                     state_hash=kind.state_hash,
                 )
                 yield Add(
-                    folder=f"{workspace}/checkpoints",
+                    base=workspace,
+                    path="checkpoints",
                     name=kind.checkpoint_id,
                     file="manifest.json",
                     content=checkpoint,
@@ -107,9 +118,21 @@ def files_of(
     if estimated is not None:
         record, kind = estimated
         heartbeat = {"at": record.timestamp, "mode": kind.mode, "state": kind.state}
-        yield Replace(f"{workspace}/state/heartbeat.json", heartbeat)
-        yield Replace(f"{lake}/state.json", kind.state)
-        yield Replace(f"{lake}/mode.txt", kind.mode.value)
+        yield Replace(workspace, "state/heartbeat.json", heartbeat)
+        yield Replace(lake, "state.json", kind.state)
+        yield Replace(lake, "mode.txt", kind.mode.value)
+
+
+def _remembered(kind: ToolCallCompleted) -> dict[str, Json]:
+    """A report as far as the log tells it."""
+    return {
+        "tool_run_id": kind.tool_run_id,
+        "call_id": kind.call_id,
+        "tool_name": kind.tool_name,
+        "exit_status": _EXIT.get(kind.status, -1),
+        "duration_ms": kind.duration_ms,
+        "outcome": kind.result,
+    }
 
 
 def _observation(

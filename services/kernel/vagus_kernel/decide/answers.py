@@ -225,7 +225,7 @@ def deadline(session: Session, given: DeadlinePassed, context: Context) -> Outco
     draft = Draft(session, given.branch_id, context, causation=run.effect_id)
     error = (
         "outcome unknown: no report of the tool run before its deadline"
-        if run.started
+        if run.started or given.claimed
         else f"tool timed out: no runner of {run.call.tool_name} reported before the deadline"
     )
     return _harness_error(draft, run, error)

@@ -56,15 +56,18 @@ def cancel(session: Session, given: CancelTurn, context: Context) -> Outcome:
     branch = session.branches.get(given.branch_id)
     if branch is None:
         return Decision(session)
-    draft = Draft(session, given.branch_id, context, causation=given.command_id)
-    in_turn = branch.turn is not None and given.command_id in (None, branch.turn.command_id)
-    if in_turn and branch.turn is not None and not branch.turn.cancelling:
-        draft.emit(CancelRequested(actor=given.actor).event())
+    draft = Draft(session, given.branch_id, context, causation=given.by or given.command_id)
+    requested = CancelRequested(actor=given.actor, command_id=given.by).event()
+    turn = branch.turn
+    if turn is not None and given.command_id in (None, turn.command_id) and not turn.cancelling:
+        draft.emit(requested)
         _stop(draft)
-    if draft.branch.turn is None:
-        for call in draft.branch.waiting:
-            if given.tickets or call.command_id == given.command_id:
-                _withdraw(draft, call)
+    if draft.state is not None and draft.branch.turn is None:
+        calls = [c for c in draft.branch.waiting if given.tickets or c.command_id == given.command_id]
+        if calls and not draft.records and given.by is not None:
+            draft.emit(requested)
+        for call in calls:
+            _withdraw(draft, call)
     return draft.decision()
 
 

@@ -1,6 +1,6 @@
 """Branches are forked, merged and set back to a checkpoint."""
 
-from vagus.contract.commands import MergeBranch
+from vagus.contract.commands import Merge, MergeBranch
 from vagus.contract.errors import BranchExists, BranchNotFound, BranchReadOnly, Refused, VagusError
 from vagus.contract.events import BranchCreated, BranchMerged, CheckpointRestored
 from vagus.contract.ids import MAIN
@@ -65,22 +65,10 @@ def merge(session: Session, command: MergeBranch, context: Context) -> Outcome:
         return Decision(
             session, reply=_merged(source_id, target_id, source.head_sequence, target.head_sequence)
         )
-    if source_id == target_id:
-        return Rejected(Refused("source and target branch must differ"))
-    if source_id == MAIN:
-        return Rejected(Refused("main branch cannot be used as a merge source"))
-    if source is None:
-        return Rejected(BranchNotFound(f"source branch not found: {source_id}"))
-    if source.merged_into is not None:
-        return Rejected(BranchReadOnly(f"source branch {source_id} already merged into {source.merged_into}"))
-    if target is None:
-        return Rejected(BranchNotFound(f"target branch not found: {target_id}"))
-    if target.merged_into is not None:
-        return Rejected(
-            BranchReadOnly(f"target branch {target_id} is merged into {target.merged_into} and is read-only")
-        )
-    if session.closed:
-        return Rejected(BranchReadOnly(f"session {session.session_id} is closed and is read-only"))
+    refused = unmergeable(session, body)
+    if refused is not None:
+        return Rejected(refused)
+    source = session.branches[source_id]
     why = busy(source)
     if why is not None:
         return Rejected(Refused(f"{why}: wait for it, or merge with cancel"))
@@ -88,6 +76,28 @@ def merge(session: Session, command: MergeBranch, context: Context) -> Outcome:
     draft = Draft(session, target_id, context, causation=command.command_id, command_id=command.command_id)
     draft.emit(BranchMerged(source_branch_id=source_id, merge_seq=head))
     return draft.decision(_merged(source_id, target_id, head, draft.branch.head_sequence))
+
+
+def unmergeable(session: Session, body: Merge) -> VagusError | None:
+    """Why a merge is refused whatever happens on its branches; None if it may be done once they are idle."""
+    source, target = session.branches.get(body.branch), session.branches.get(body.into)
+    if body.branch == body.into:
+        return Refused("source and target branch must differ")
+    if body.branch == MAIN:
+        return Refused("main branch cannot be used as a merge source")
+    if source is None:
+        return BranchNotFound(f"source branch not found: {body.branch}")
+    if source.merged_into is not None:
+        return BranchReadOnly(f"source branch {body.branch} already merged into {source.merged_into}")
+    if target is None:
+        return BranchNotFound(f"target branch not found: {body.into}")
+    if target.merged_into is not None:
+        return BranchReadOnly(
+            f"target branch {body.into} is merged into {target.merged_into} and is read-only"
+        )
+    if session.closed:
+        return BranchReadOnly(f"session {session.session_id} is closed and is read-only")
+    return None
 
 
 def _merged(source: str, target: str, source_head: int, target_head: int) -> BranchMergeResult:

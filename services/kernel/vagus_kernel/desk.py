@@ -1,0 +1,215 @@
+"""What becomes of the commands that are not ticks: they are handled at once.
+
+Merge and close wait for the ends of what `cancel` stops.
+"""
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from vagus.contract import commands
+from vagus.contract.commands import Command
+from vagus.contract.errors import Refused, SessionNotFound, VagusError
+from vagus.contract.ids import Mint
+from vagus.contract.models import ModelRouting
+from vagus.contract.sessions import SessionManifest
+from vagus.runtime import clock, telemetry
+from vagus.runtime.queue import Delivery
+from vagus_kernel import inputs
+from vagus_kernel.decide import Decision
+from vagus_kernel.decide.branches import fork_point, unmergeable
+from vagus_kernel.inputs import Input
+from vagus_kernel.state import Branch
+
+if TYPE_CHECKING:
+    from vagus_kernel.actor import Actor
+    from vagus_kernel.turns import Turns
+
+_Ending: TypeAlias = commands.Cancel | commands.MergeBranch | commands.Close
+"""Those that may end what is at work."""
+
+
+class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
+    """The reply to Cancel."""
+
+    running: int
+    """Turns that are being ended."""
+    waiting: int
+    """Ticks that will not begin."""
+    approvals: int
+    """Tickets that are withdrawn."""
+
+
+class Desk:
+    """Of one actor."""
+
+    def __init__(self, actor: "Actor", turns: "Turns") -> None:
+        self._actor = actor
+        self._turns = turns
+        self._deferred: list[tuple[Delivery, _Ending]] = []
+
+    async def handle(self, delivery: Delivery, command: Command) -> None:
+        """Handle one command to its reply, or put it off until what it ends has ended."""
+        if self._actor.session is None and not isinstance(command, commands.CreateSession):
+            missing = SessionNotFound(f"session not found: {command.session_id}")
+            await self._finish(delivery, command, missing)
+            return
+        match command:
+            case commands.Tick():
+                await self._turns.tick(delivery, command)
+            case commands.CreateSession():
+                await self._create(delivery, command)
+            case commands.CreateBranch():
+                await self._fork(delivery, command)
+            case commands.RestoreCheckpoint():
+                await self._restore(delivery, command)
+            case commands.Cancel():
+                await self._cancel(delivery, command)
+            case commands.MergeBranch() | commands.Close():
+                await self._merge_or_close(delivery, command)
+            case _:
+                await self._finish(delivery, command, await self._decided(delivery, command))
+
+    async def resume(self) -> None:
+        """A turn has ended: what was put off for that is looked at again."""
+        deferred, self._deferred = self._deferred, []
+        for delivery, command in deferred:
+            if isinstance(command, commands.Cancel):
+                await self._withdraw(delivery, command)
+            else:
+                await self._merge_or_close(delivery, command)
+
+    async def _decided(self, delivery: Delivery, given: Input) -> msgspec.Struct | VagusError:
+        decision = await self._actor.apply(given, traceparent=telemetry.extract(delivery.headers))
+        if isinstance(decision, Decision) and decision.reply is not None:
+            return decision.reply
+        return decision if isinstance(decision, VagusError) else Refused("the command has no reply")
+
+    async def _finish(
+        self, delivery: Delivery, command: Command, answer: msgspec.Struct | VagusError
+    ) -> None:
+        await self._actor.be_current()
+        await self._actor.say(command.reply_to, command.command_id, answer)
+        await self._actor.settle(delivery)
+
+    async def _create(self, delivery: Delivery, command: commands.CreateSession) -> None:
+        actor, body = self._actor, command.create_session
+        fresh = actor.session is None
+        if fresh:
+            await actor.ledger.create()
+        mint = Mint(f"{command.session_id}/{command.command_id}".encode())
+        manifest = SessionManifest(
+            session_id=command.session_id,
+            owner=body.owner,
+            created_at=clock.now(),
+            workspace_root=str(actor.ports.settings.sessions_root / command.session_id),
+            model_routing=body.model_routing or ModelRouting(),
+            policy=body.policy,
+        )
+        given = inputs.Create(command=command, manifest=manifest, agent_id=mint.uuid())
+        answer = await self._decided(delivery, given)
+        if fresh and not isinstance(answer, VagusError):
+            await actor.make_workspace()
+            await actor.projections.flush(actor.session, actor.ledger.stream_sequence, now=True)
+        await self._finish(delivery, command, answer)
+
+    async def _fork(self, delivery: Delivery, command: commands.CreateBranch) -> None:
+        actor, given = self._actor, inputs.Fork(command=command)
+        session = actor.session
+        point = fork_point(session, given) if session is not None else 0
+        if session is not None and isinstance(point, int):
+            parent = session.branches[command.create_branch.from_branch]
+            edge = parent.turn.first_sequence - 1 if parent.turn is not None else parent.head_sequence
+            if point < edge:
+                memory = await actor.ledger.memory_at(parent.branch_id, point)
+                given = inputs.Fork(command=command, memory=memory)
+        await self._finish(delivery, command, await self._decided(delivery, given))
+
+    async def _restore(self, delivery: Delivery, command: commands.RestoreCheckpoint) -> None:
+        checkpoint_id = command.restore_checkpoint.checkpoint_id
+        sequence, memory = await self._actor.ledger.memory_of(command.branch_id, checkpoint_id)
+        given = inputs.RestoreTo(command=command, sequence=sequence, memory=memory)
+        await self._finish(delivery, command, await self._decided(delivery, given))
+
+    # Ending what is at work -------------------------------------------------------------------------------
+
+    async def _merge_or_close(
+        self, delivery: Delivery, command: commands.MergeBranch | commands.Close
+    ) -> None:
+        """With cancel, whatever is in its way is ended first, and the command waits for that."""
+        branches = self._in_the_way(command)
+        for branch_id in branches:
+            await self._end_all(branch_id, command.actor)
+        if any(self._stopping(branch_id) for branch_id in branches):
+            self._deferred.append((delivery, command))
+            return
+        await self._finish(delivery, command, await self._decided(delivery, command))
+
+    def _in_the_way(self, command: commands.MergeBranch | commands.Close) -> list[str]:
+        """The branches on which everything is to be ended first."""
+        session = self._actor.session
+        if session is None or command.command_id in session.commands:
+            return []
+        if isinstance(command, commands.Close):
+            return list(session.branches) if command.close.cancel and not session.closed else []
+        body = command.merge_branch
+        return [body.branch] if body.cancel and unmergeable(session, body) is None else []
+
+    async def _cancel(self, delivery: Delivery, command: commands.Cancel) -> None:
+        session, branch_id = self._actor.session, command.branch_id
+        if session is not None and command.command_id in session.commands:
+            said = Cancelled(running=0, waiting=0, approvals=0)
+        else:
+            said = await self._end_all(
+                branch_id, command.actor, command.cancel.command_id, command.command_id
+            )
+        await self._actor.be_current()
+        await self._actor.say(command.reply_to, command.command_id, said)
+        await self._withdraw(delivery, command)
+
+    async def _withdraw(self, delivery: Delivery, command: commands.Cancel) -> None:
+        """Tickets of a branch on which a tool is being stopped can be withdrawn when that has ended."""
+        branch = self._branch(command.branch_id)
+        if branch is not None and branch.turn is not None and branch.turn.cancelling:
+            self._deferred.append((delivery, command))
+            return
+        if branch is not None and branch.turn is None and branch.waiting:
+            wanted = command.cancel.command_id
+            given = _cancel_turn(command.branch_id, command.actor, wanted, command.command_id)
+            await self._actor.apply(given)
+        await self._actor.settle(delivery)
+
+    async def _end_all(
+        self, branch_id: str, actor: str, command_id: str | None = None, by: str | None = None
+    ) -> Cancelled:
+        """End what runs, waits and asks on a branch; of one tick only, if its command is named."""
+        dropped = await self._turns.drop(branch_id, command_id)
+        branch = self._branch(branch_id)
+        turn = branch.turn if branch is not None else None
+        running = turn is not None and command_id in (None, turn.command_id)
+        tickets = self._tickets(branch, command_id)
+        await self._actor.apply(_cancel_turn(branch_id, actor, command_id, by))
+        return Cancelled(running=int(running), waiting=dropped, approvals=tickets)
+
+    def _tickets(self, branch: Branch | None, command_id: str | None) -> int:
+        return sum(
+            ticket.decision is None
+            for call in (branch.waiting if branch is not None else ())
+            if command_id in (None, call.command_id)
+            for ticket in call.tickets
+        )
+
+    def _stopping(self, branch_id: str) -> bool:
+        """Whether a tool that runs there is being stopped."""
+        branch = self._branch(branch_id)
+        return branch is not None and branch.turn is not None and branch.turn.cancelling
+
+    def _branch(self, branch_id: str) -> Branch | None:
+        session = self._actor.session
+        return session.branches.get(branch_id) if session is not None else None
+
+
+def _cancel_turn(branch_id: str, actor: str, command_id: str | None, by: str | None) -> inputs.CancelTurn:
+    return inputs.CancelTurn(
+        branch_id=branch_id, actor=actor, command_id=command_id, tickets=command_id is None, by=by
+    )

@@ -1,0 +1,286 @@
+"""A session's turns: which input begins one, who is replied to at its end, and what middlewares make of it.
+
+A tick or a ticket's resolution waits in its branch's lane while another is at work there.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from vagus.contract import limits
+from vagus.contract.approvals import Resolution
+from vagus.contract.commands import Tick
+from vagus.contract.errors import Busy, Interrupted, Refused, VagusError
+from vagus.contract.events import EventRecord
+from vagus.contract.ids import Mint
+from vagus.contract.outcome import tick_output
+from vagus.contract.sessions import TickOutput
+from vagus.runtime.queue import Delivery
+from vagus_kernel import inputs
+from vagus_kernel.decide.tick import writable
+from vagus_kernel.homeostasis import estimate_mode
+from vagus_kernel.inputs import Input
+from vagus_kernel.lanes import Held, Lane
+from vagus_kernel.onion import Begin, Done
+from vagus_kernel.state import Branch, Turn
+from vagus_kernel.thinker import turn_context
+
+if TYPE_CHECKING:
+    from vagus_kernel.actor import Actor
+
+
+@dataclass(slots=True, frozen=True)
+class Advance:
+    """Nothing is at work on a branch any more: what waits for that may begin."""
+
+    branch_id: str
+
+
+class Turns:
+    """Of one actor."""
+
+    def __init__(self, actor: "Actor") -> None:
+        self._actor = actor
+
+    # Inputs -----------------------------------------------------------------------------------------------
+
+    async def tick(self, delivery: Delivery, command: Tick) -> None:
+        """A tick has come: for the first time, or again."""
+        session = self._actor.session
+        if session is None:
+            return
+        branch = writable(session, command.branch_id)
+        held = Held(_identified(command), delivery)
+        if isinstance(branch, VagusError):
+            await self._refuse(held, branch)
+            return
+        lane = self._actor.lane(command.branch_id)
+        if (known := lane.find(held.key)) is not None:
+            await self._again(known, held)
+        elif branch.turn is not None and branch.turn.command_id == held.key and not branch.turn.resumed:
+            self._adopt(branch, held)
+        elif held.key in session.commands:
+            await self._refuse(held, await self._ended_before(command.branch_id, held.key))
+        elif lane.full:
+            text = f"branch {command.branch_id} has {limits.QUEUED_TICKS} ticks waiting: try again later"
+            await self._refuse(held, Busy(text))
+        else:
+            lane.waiting.append(held)
+            await self.advance(command.branch_id)
+
+    async def resolution(self, delivery: Delivery, resolution: Resolution) -> None:
+        """A ticket has ended: its last approval resumes a call, anything else ends it."""
+        session = self._actor.session
+        held = Held(resolution, delivery)
+        for branch in session.branches.values() if session is not None else ():
+            lane = self._actor.lanes.get(branch.branch_id)
+            if lane is not None and (known := lane.find(held.key)) is not None:
+                await self._again(known, held)
+                return
+            if branch.turn is not None and branch.turn.approval_id == held.key:
+                self._adopt(branch, held)
+                return
+        found = session.waiting_for(held.key) if session is not None else None
+        if found is None:
+            await self._actor.settle(delivery)
+            return
+        branch_id = found[0].branch_id
+        self._actor.lane(branch_id).waiting.append(held)
+        await self.advance(branch_id)
+
+    async def give_up(self, branch_id: str, key: str, reason: str) -> None:
+        """An input was delivered too often; if a turn is its, that is ended."""
+        lane, branch = self._actor.lanes.get(branch_id), self._branch(branch_id)
+        if lane is not None and (known := lane.find(key)) is not None:
+            self._actor.onion.cancel(key)
+            self._actor.forget(known.delivery)
+            if known is lane.holder:
+                lane.free()
+                self._actor.put(Advance(branch_id))
+            else:
+                lane.waiting.remove(known)
+        turn = branch.turn if branch is not None else None
+        if turn is not None and key == (turn.approval_id if turn.resumed else turn.command_id):
+            await self._actor.apply(inputs.GiveUp(branch_id=branch_id, reason=reason))
+
+    async def drop(self, branch_id: str, command_id: str | None) -> int:
+        """End the ticks that have not begun, or the one with that id; returns how many there were."""
+        lane = self._actor.lanes.get(branch_id)
+        if lane is None:
+            return 0
+        dropped = [
+            held for held in lane.waiting if isinstance(held.input, Tick) and command_id in (None, held.key)
+        ]
+        for held in dropped:
+            lane.waiting.remove(held)
+            await self._refuse(held, Refused("cancelled before it began"))
+        holder = lane.holder
+        if holder is not None and command_id in (None, holder.key) and self._actor.onion.cancel(holder.key):
+            return len(dropped) + 1
+        return len(dropped)
+
+    async def _again(self, known: Held, held: Held) -> None:
+        """It is at work or waits here already: a redelivery takes its place, a copy only wants a reply."""
+        if known.delivery.stream_sequence == held.delivery.stream_sequence:
+            self._actor.supersede(known, held.delivery)
+        else:
+            known.listen(held)
+            await self._actor.settle(held.delivery, sure=True)
+
+    def _adopt(self, branch: Branch, held: Held) -> None:
+        """The turn in progress is this input's, from before a crash."""
+        lane, session = self._actor.lane(branch.branch_id), self._actor.session
+        lane.holder = held
+        self._actor.spans(branch.branch_id).begin(held.traceparent)
+        if self._actor.onion and session is not None and isinstance(held.input, Tick):
+            self._wrap(lane, branch, held, held.input)
+
+    # Begin ------------------------------------------------------------------------------------------------
+
+    async def advance(self, branch_id: str) -> None:
+        """Let the next input begin, if the branch is idle."""
+        lane, branch = self._actor.lane(branch_id), self._branch(branch_id)
+        if not lane.waiting or lane.holder is not None or branch is None or branch.turn is not None:
+            return
+        held = lane.holder = lane.waiting.popleft()
+        if isinstance(held.input, Resolution):
+            await self._start(lane, branch_id, held, inputs.ApprovalResolved(resolution=held.input))
+        elif self._actor.onion:
+            self._wrap(lane, branch, held, held.input)
+        else:
+            await self._start(lane, branch_id, held, inputs.StartTick(command=held.input))
+
+    async def _start(self, lane: Lane, branch_id: str, held: Held, given: Input) -> None:
+        """If nothing comes of it, the input is answered and done."""
+        decision = await self._actor.apply(given, held=held)
+        if isinstance(decision, VagusError) or not decision.records:
+            lane.free()
+            refused = decision if isinstance(decision, VagusError) else None
+            await self._refuse(held, refused or await self._ended_before(branch_id, held.key))
+            self._actor.put(Advance(branch_id))
+
+    def _wrap(self, lane: Lane, branch: Branch, held: Held, command: Tick) -> None:
+        session = self._actor.session
+        if session is None:
+            return
+        lane.wrapped = True
+        ctx = turn_context(session, branch.branch_id, command.tick)
+        threshold = self._actor.ports.config.circuit_breaker_errors
+        ctx.mode = estimate_mode(ctx.state, ctx.pending_approvals, threshold)
+        self._actor.onion.start(held, ctx)
+
+    # End --------------------------------------------------------------------------------------------------
+
+    async def ended(self, branch_id: str, turn: Turn | None) -> None:
+        """A turn's last event is committed: reply, ack, and let the next input begin.
+
+        `turn` is None if it began and ended in one commit.
+        """
+        lane = self._actor.lane(branch_id)
+        output = tick_output(await self._events(branch_id, lane, turn))
+        self._actor.spans(branch_id).end()
+        if lane.wrapped:  # the middlewares go on, and give the reply
+            lane.events = []
+            outcome = output or Interrupted("the turn has no end on the log")
+            if lane.pending is not None:
+                lane.pending.settle(outcome)
+            else:
+                lane.outcome = outcome
+            return
+        said = lane.outcome or output
+        holder = lane.free()
+        if holder is not None:
+            if said is not None:
+                await self._reply(holder, said)
+            await self._actor.settle(holder.delivery)
+        self._actor.put(Advance(branch_id))
+
+    async def _events(self, branch_id: str, lane: Lane, turn: Turn | None) -> list[EventRecord]:
+        """The turn's events: those this kernel wrote, and before them those of the one that began it."""
+        ours = lane.events
+        if turn is None or (ours and ours[0].sequence <= turn.first_sequence):
+            return ours
+        before = ours[0].sequence if ours else None
+        ledger = self._actor.ledger
+        earlier = await ledger.events_of(branch_id, turn.command_id, first=turn.first_sequence, before=before)
+        return [*earlier, *ours]
+
+    async def _ended_before(self, branch_id: str, key: str) -> TickOutput | VagusError:
+        """What became of a tick that was handled before: its reply was lost, and stands on the log."""
+        events = await self._actor.ledger.find_tick(branch_id, key)
+        return (tick_output(events) if events else None) or Refused(f"command {key} was handled before")
+
+    async def _refuse(self, held: Held, answer: TickOutput | VagusError) -> None:
+        """Answer an input that begins no turn."""
+        await self._actor.be_current()
+        await self._reply(held, answer)
+        await self._actor.settle(held.delivery)
+
+    async def _reply(self, held: Held, answer: msgspec.Struct | VagusError) -> None:
+        for address in held.reply_to:
+            await self._actor.say(address, held.key, answer)
+
+    def _branch(self, branch_id: str) -> Branch | None:
+        session = self._actor.session
+        return session.branches.get(branch_id) if session is not None else None
+
+    # Middlewares ------------------------------------------------------------------------------------------
+
+    async def begin(self, item: Begin) -> None:
+        """The middlewares let a turn begin; or go on, if it had begun before a crash."""
+        command = item.held.input
+        if not isinstance(command, Tick):
+            return
+        lane, branch = self._actor.lane(command.branch_id), self._branch(command.branch_id)
+        if lane.holder is not item.held or branch is None:
+            item.pending.settle(Interrupted("the turn is not at work here any more"))
+            return
+        lane.guards = list(item.ctx.guards)
+        if lane.outcome is not None:
+            item.pending.settle(lane.outcome)
+            return
+        lane.pending = item.pending
+        if branch.turn is not None:
+            return
+        given = inputs.StartTick(
+            command=replace(command, tick=item.ctx.input),
+            vector=item.ctx.state if item.ctx.state != branch.memory.vector else None,
+            mode=item.ctx.mode if item.ctx.mode != item.estimate else None,
+            guards=item.guards,
+        )
+        decision = await self._actor.apply(given, held=item.held)
+        if isinstance(decision, VagusError):
+            item.pending.settle(decision)
+        elif not decision.records:
+            item.pending.settle(await self._ended_before(command.branch_id, command.command_id))
+
+    async def done(self, item: Done) -> None:
+        """The middlewares are through: their outcome is the tick's."""
+        lane, branch = self._actor.lane(item.branch_id), self._branch(item.branch_id)
+        if lane.holder is not item.held:
+            return
+        turn = branch.turn if branch is not None else None
+        if turn is not None and turn.command_id == item.held.key and not turn.resumed:
+            # they did not wait for its end
+            lane.wrapped, lane.pending, lane.outcome = False, None, item.outcome
+            reason = item.outcome.message if isinstance(item.outcome, VagusError) else "left by a middleware"
+            await self._actor.apply(inputs.GiveUp(branch_id=item.branch_id, reason=reason))
+            return
+        lane.free()
+        if isinstance(item.outcome, TickOutput):
+            await self._reply(item.held, item.outcome)
+            await self._actor.settle(item.held.delivery, sure=True)
+        else:
+            await self._refuse(item.held, item.outcome)
+        self._actor.put(Advance(item.branch_id))
+
+
+def _identified(command: Tick) -> Tick:
+    """The tick with an id for the call that it proposes: the same one whenever it is delivered."""
+    call = command.tick.proposed_tool
+    if call is None or call.call_id:
+        return command
+    call = replace(call, call_id=Mint(command.command_id.encode()).uuid())
+    return replace(command, tick=replace(command.tick, proposed_tool=call))
