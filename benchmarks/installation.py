@@ -92,6 +92,7 @@ class Installation:
         with anyio.fail_after(30):
             while kernel.pid in (None, pid):  # noqa: ASYNC110 -- a process gives no event
                 await anyio.sleep(0.05)
+        kernel.restarts = 0  # this end was asked for: it is no false start
         await self._supervisor.ready()
 
 
