@@ -88,12 +88,14 @@ class Installation:
         """End the kernel and wait until the next one works; it knows no session."""
         kernel = next(child for child in self._supervisor.children if child.module == "vagus_kernel")
         pid = kernel.pid
+        _log.setLevel(logging.ERROR)  # the supervisor's news is none
         kernel.signal(signal.SIGTERM)
         with anyio.fail_after(30):
             while kernel.pid in (None, pid):  # noqa: ASYNC110 -- a process gives no event
                 await anyio.sleep(0.05)
         kernel.restarts = 0  # this end was asked for: it is no false start
         await self._supervisor.ready()
+        _log.setLevel(logging.NOTSET)
 
 
 @asynccontextmanager
