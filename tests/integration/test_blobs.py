@@ -101,3 +101,14 @@ async def test_other_clients_read_and_write_the_same_store(
     await other.put("s/" + theirs.blob.removeprefix("blake3:"), b"y")
     assert await blobs.get("s", theirs) == b"y"
     await client.close()
+
+
+async def test_what_was_removed_leaves_nothing_and_may_come_again(bus: Bus, blobs: Blobs, name: str) -> None:
+    data = secrets.token_bytes(module.CHUNK_BYTES + 1)
+    reference = await blobs.put("s", data)
+    await blobs.remove("s", reference)
+    await blobs.remove("s", reference)
+    assert await stored(bus, name) == 0
+    with pytest.raises(NotFound):
+        await blobs.get("s", reference)
+    assert await blobs.get("s", await blobs.put("s", data)) == data

@@ -1,3 +1,5 @@
+import time
+
 import anyio
 import pytest
 
@@ -112,3 +114,18 @@ def test_a_member_alone_owns_all_and_a_stranger_nothing() -> None:
     assert owned(4, "a", ["a"]) == {0, 1, 2, 3}
     assert owned(4, "x", ["a"]) == frozenset()
     assert owned(4, "a", []) == frozenset()
+
+
+async def test_who_stood_still_takes_nobody_for_dead(
+    bus: Bus, subjects: Subjects, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was paused has heard of nobody, which is no sign of the others."""
+    await bucket.put("kernel.other", b"{}")
+    async with members(bus, subjects) as view:
+        monkeypatch.setattr(limits, "MEMBER_LEASE_S", 1.0)
+        monkeypatch.setattr(limits, "MEMBER_RENEW_S", 0.2)
+        await anyio.sleep(0.05)
+        time.sleep(1.5)  # noqa: ASYNC251 - as SIGSTOP would
+        await anyio.sleep(0.6)
+        assert set(view.live) == {"kernel.other"}
+        await eventually(lambda: not view.live)

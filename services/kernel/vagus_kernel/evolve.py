@@ -59,6 +59,7 @@ from vagus_kernel.state import (
     Ticket,
     Turn,
     WaitingCall,
+    remembered,
 )
 
 FOLD_VERSION = 3
@@ -81,8 +82,10 @@ def evolve(session: Session | None, record: EventRecord) -> Session:
         branch = _inherit(session, branch, kind)
     branches = {**session.branches, branch.branch_id: branch}
     if isinstance(kind, BranchMerged) and kind.source_branch_id in branches:
+        source = branches[kind.source_branch_id]
+        # read-only from now on: nothing that it remembers is of use any more
         branches[kind.source_branch_id] = replace(
-            branches[kind.source_branch_id], merged_into=branch.branch_id
+            source, merged_into=branch.branch_id, memory=Memory(), calls=()
         )
     ended = turn is not None and branch.turn is None
     handled = branch.turn is None or branch.turn.command_id != record.correlation_id
@@ -112,9 +115,10 @@ def _session_level(session: Session, branch: Branch, record: EventRecord) -> Ses
 
 
 def _remember(ids: tuple[str, ...], new: str | None) -> tuple[str, ...]:
-    if new is None or new in ids:
+    key = remembered(new) if new is not None else None
+    if key is None or key in ids:
         return ids
-    return (*ids[-REMEMBERED_IDS + 1 :], new)
+    return (*ids[-REMEMBERED_IDS + 1 :], key)
 
 
 def inherited(branch: Branch) -> Memory:

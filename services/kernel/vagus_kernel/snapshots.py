@@ -9,7 +9,7 @@ from typing import Final
 import blake3
 import msgspec
 
-from vagus.contract.errors import Conflict, Permanent
+from vagus.contract.errors import Conflict, Permanent, VagusError
 from vagus.runtime.blobs import BlobRef, Blobs
 from vagus.runtime.bucket import Bucket
 from vagus_kernel.evolve import FOLD_VERSION
@@ -91,10 +91,24 @@ class Snapshots:
             blob=None if inline else await self._blobs.put(session_id, body, "application/json"),
         )
         value = msgspec.json.encode(envelope)
+        before = await self._bucket.get(session_id)
         try:
             if revision:
-                return await self._bucket.update(session_id, value, revision)
-            return await self._bucket.create(session_id, value)
+                revision = await self._bucket.update(session_id, value, revision)
+            else:
+                revision = await self._bucket.create(session_id, value)
         except Conflict:
             entry = await self._bucket.get(session_id)
             return entry.revision if entry is not None else 0
+        if before is not None:
+            await self._remove_blob(session_id, before.value, envelope.blob)
+        return revision
+
+    async def _remove_blob(self, session_id: str, value: bytes, kept: BlobRef | None) -> None:
+        """The blob of the snapshot that was replaced; whoever reads it at this moment folds the log."""
+        try:
+            blob = msgspec.json.decode(value, type=_Envelope).blob
+            if blob is not None and blob != kept:
+                await self._blobs.remove(session_id, blob)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, VagusError) as error:
+            _log.info("a former snapshot of session %s is left: %s", session_id, error)

@@ -13,17 +13,26 @@ A branch at rest is idle or in a turn; a turn at rest is in one of three stages:
 Everything here is bounded: conversation, loop history, remembered ids, tickets (by calls in flight).
 """
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from vagus.contract.approvals import ApprovalDecision
+from vagus.contract.hashing import blake3_hex
 from vagus.contract.ids import MAIN
 from vagus.contract.models import ConversationTurn, ModelDirective, StopReason, TokenUsage
 from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import BranchInfo, SessionManifest
 from vagus.contract.state import AgentStateVector, OperatingMode, RiskLevel
 from vagus.contract.tools import ToolCall
+
+ID_CHARS: Final = 128
+"""Of an id from outside that is remembered as it is; of a longer one, its hash."""
+
+
+def remembered(identity: str) -> str:
+    """An id as state remembers it: models make them of any length."""
+    return identity if len(identity) <= ID_CHARS else blake3_hex(identity.encode())
 
 
 class _Frozen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,13 +4,14 @@ The body of a command stands under the snake-case name of its type (`"tick": {â€
 missing takes the body's fields from the top level instead, so that both spellings are read.
 """
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from vagus.contract.errors import ErrorInfo, Malformed
 from vagus.contract.ids import MAIN, Id
 from vagus.contract.json import Json
+from vagus.contract.limits import COMMAND_ID_CHARS
 from vagus.contract.models import ModelRouting
 from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import BudgetExtension, TickInput
@@ -77,7 +78,7 @@ class CloseSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    command_id: str
+    command_id: Annotated[str, msgspec.Meta(min_length=1, max_length=COMMAND_ID_CHARS)]
     session_id: Id
     branch_id: Id = MAIN
     actor: str = ""

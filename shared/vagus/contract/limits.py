@@ -31,6 +31,12 @@ HISTORY_TURNS: Final = 50
 """Conversation turns kept in state, as in the original."""
 REMEMBERED_IDS: Final = 1000
 """Command ids and call ids kept for de-duplication."""
+BRANCHES: Final = 1000
+"""Of one session, merged ones included: each is in its state, its snapshots and its entry in the registry."""
+COMMAND_ID_CHARS: Final = 128
+"""Command ids are chosen by clients and remembered."""
+INBOX_CHARS: Final = 256
+"""Of the subject a reply is asked for at: the server ends a connection for a protocol line of 4 KiB."""
 TOOL_CALLS_INFLIGHT: Final = 8
 """Tool requests of one session on the queue at a time (VAGUS_SESSION_INFLIGHT)."""
 

@@ -5,6 +5,7 @@ Ids are checked where they enter Vagus, so a token can be trusted here.
 
 import msgspec
 
+from vagus.contract.limits import INBOX_CHARS
 from vagus.contract.messages import Role
 
 
@@ -110,7 +111,8 @@ class Subjects(msgspec.Struct, frozen=True):
     @staticmethod
     def is_inbox(subject: str) -> bool:
         """Whether a reply may be sent there: nobody gets a process to speak in its own name elsewhere."""
-        return subject.startswith("_INBOX") and not set(subject) & set(" \t\r\n*>")
+        short = len(subject) <= INBOX_CHARS
+        return short and subject.startswith("_INBOX") and not set(subject) & set(" \t\r\n*>")
 
     @staticmethod
     def last_token(subject: str, back: int = 1) -> str:

@@ -83,6 +83,13 @@ class Blobs:
             raise Malformed(f"blob {reference.blob} of session {session} is damaged: {len(data)} bytes")
         return data
 
+    async def remove(self, session: str, reference: BlobRef) -> None:
+        """Remove a blob that nothing names any more. Idempotent."""
+        meta_subject = self._meta_subject(f"{session}/{reference.blob.removeprefix('blake3:')}")
+        meta = await self._meta(f"{session}/{reference.blob.removeprefix('blake3:')}")
+        for subject in (meta_subject, self._chunk_subject(meta.nuid)) if meta is not None else ():
+            await self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": subject})
+
     async def _store(self, name: str, data: bytes, media_type: str) -> None:
         """Chunks first, under a subject that is ours alone; who names theirs first has stored the blob."""
         nuid = secrets.token_hex(11)

@@ -115,8 +115,11 @@ class Members:
     async def expire(self) -> None:
         """Drop those whose lease was not renewed; without a connection nobody is judged."""
         while True:
+            began = anyio.current_time()
             await anyio.sleep(EXPIRY_CHECK_S)
-            if self._bus.connected:
+            if anyio.current_time() - began > EXPIRY_CHECK_S + limits.MEMBER_RENEW_S:
+                self.forgive()  # it was we who stood still
+            elif self._bus.connected:
                 oldest = anyio.current_time() - limits.MEMBER_LEASE_S
                 for key in [key for key, seen in self._seen.items() if seen < oldest]:
                     log.warning("%s has not renewed its lease for %g s", key, limits.MEMBER_LEASE_S)

@@ -4,6 +4,7 @@ from vagus.contract.commands import Merge, MergeBranch
 from vagus.contract.errors import BranchExists, BranchNotFound, BranchReadOnly, Refused, VagusError
 from vagus.contract.events import BranchCreated, BranchMerged, CheckpointRestored
 from vagus.contract.ids import MAIN
+from vagus.contract.limits import BRANCHES
 from vagus.contract.sessions import BranchMergeResult
 from vagus_kernel import homeostasis
 from vagus_kernel.decide.approvals import busy
@@ -28,6 +29,8 @@ def fork_point(session: Session, given: Fork) -> int | VagusError:
         )
     if session.closed:
         return BranchReadOnly(f"session {session.session_id} is closed and is read-only")
+    if len(session.branches) >= BRANCHES:
+        return Refused(f"the session has {len(session.branches)} branches, and no room for more")
     fork = parent.head_sequence if body.fork_sequence is None else body.fork_sequence
     if fork < 0 or fork > parent.head_sequence:
         return Refused(f"fork sequence {fork} exceeds source branch head {parent.head_sequence}")

@@ -19,6 +19,7 @@ from vagus.contract.events import (
 )
 from vagus.contract.hashing import manifest_hash
 from vagus.contract.ids import MAIN
+from vagus.contract.outcome import HARD_STOP
 from vagus.contract.state import BudgetState, LoopPhase
 from vagus_kernel.decide.approvals import busy
 from vagus_kernel.decide.draft import Decision, Draft, Outcome, Rejected
@@ -160,7 +161,9 @@ def recordable(event: object) -> EventKind | VagusError:
         return Malformed(f"not an event kind with all its fields: {kind.type}")
     if kind.type not in RECORDABLE:
         return Refused(f"{kind.type} is said by the kernel only; record facts from outside, or Custom")
-    if isinstance(kind, Custom) and kind.event_type.startswith(_OURS):
+    if isinstance(kind, Custom) and (
+        kind.event_type.startswith(_OURS) or kind.event_type.endswith(HARD_STOP)
+    ):
         return Refused(f"Custom {kind.event_type} is said by the kernel only; choose another event_type")
     return kind
 

@@ -32,7 +32,7 @@ from vagus.contract.tools import ToolCall
 from vagus_kernel import loops
 from vagus_kernel.decide.draft import Draft
 from vagus_kernel.extensions import CallRefused
-from vagus_kernel.state import Answer, Gating, GuardDecision
+from vagus_kernel.state import Answer, Gating, GuardDecision, remembered
 
 
 def proceed(draft: Draft) -> None:
@@ -71,7 +71,9 @@ def _carry_out(draft: Draft, directive: ModelDirective, model: str, usage: Token
 def request(draft: Draft, call: ToolCall, model: str) -> bool:
     """Ask for one tool call; False: it was refused or blocked, and the turn goes on without it."""
     branch = draft.branch
-    if call.call_id in branch.calls or any(w.call.call_id == call.call_id for w in branch.waiting):
+    if remembered(call.call_id) in branch.calls or any(
+        w.call.call_id == call.call_id for w in branch.waiting
+    ):
         reason = f"call id {call.call_id} was used before: give every call an id of its own"
         draft.emit(CallRefused(call_id=call.call_id, tool_name=call.tool_name, reason=reason).event())
         return False
