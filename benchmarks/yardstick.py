@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import anyio
 import nats
+import nats.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
