@@ -182,9 +182,9 @@ async def test_what_is_cancelled_is_somebody_else_s_at_once(desk: Desk) -> None:
 
 async def test_long_work_stays_ours(desk: Desk) -> None:
     async def handle(text: str) -> None:
-        await anyio.sleep(5)
+        await anyio.sleep(4.5)
 
-    await impatient(desk.bus, gate_consumer(desk.subjects), 4.0)
+    await impatient(desk.bus, gate_consumer(desk.subjects), 3.5)
     await desk.send("a")
     async with desk.taking(handle):
         await desk.empty()

@@ -96,7 +96,7 @@ async def stored(bus: Bus, stream: str) -> int:
     return int(info["state"]["messages"])
 
 
-def wait_until_empty(bus: Bus, stream: str, *, timeout_s: float = 5) -> Awaitable[bool]:
+def wait_until_empty(bus: Bus, stream: str, *, timeout_s: float = 20.0) -> Awaitable[bool]:
     """Wait until everything on a work queue is acknowledged."""
 
     async def empty() -> bool:
