@@ -58,7 +58,7 @@ async def test_a_running_tool_is_cancelled_and_the_tick_says_so(whole: System) -
         await eventually(started)
         began = anyio.current_time()
         await session.cancel()
-    assert anyio.current_time() - began < 5
+    assert anyio.current_time() - began < 14  # the tool would have slept for 15
     assert outputs[0].reason == "cancelled"
     assert outputs[0].tool_results[0].status == "cancelled"
     assert (await session.tick("again")).reason == "completed"

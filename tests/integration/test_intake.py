@@ -151,7 +151,11 @@ async def test_leaving_waits_for_what_is_in_hand_and_takes_no_more(desk: Desk) -
         await desk.send("b")
         go_on.set()
     assert finished == ["a"]
-    assert await stored(desk.bus, desk.subjects.named("GATE")) == 1
+
+    async def one_is_left() -> bool:
+        return await stored(desk.bus, desk.subjects.named("GATE")) == 1
+
+    await eventually(one_is_left)
 
 
 async def test_leaving_gives_back_what_waits_to_be_tried_again(desk: Desk) -> None:
@@ -177,7 +181,7 @@ async def test_what_is_cancelled_is_somebody_else_s_at_once(desk: Desk) -> None:
     began = anyio.current_time()
     async with desk.taking(nothing):
         await eventually(lambda: len(desk.handled) == 2)
-    assert anyio.current_time() - began < limits.ACK_WAIT_S / 2
+    assert anyio.current_time() - began < limits.ACK_WAIT_S
 
 
 async def test_long_work_stays_ours(desk: Desk) -> None:
