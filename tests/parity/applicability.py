@@ -46,26 +46,16 @@ NOT_RETOLD: Final = {
 }
 """The reference knows nothing of these; they are only played without their fault."""
 
-_MIDDLEWARES: Final = "its middlewares are the original's; ours are tested in tests/integration"
-
 NOT_LIVE: Final = {
     **NOT_PLAYED,
     **WITHOUT_THE_FAULT,
     **REFUSED_SETTINGS,
     "approval_resolve_from_other_session": "W22: a client answers a ticket by its id and names no session",
     "approval_resolve_unknown_session_consumes": "W22: as before",
-    "budget_saturating_at_zero": _MIDDLEWARES,
-    "guards_block_beats_warning": _MIDDLEWARES,
-    "guards_error": _MIDDLEWARES,
-    "guards_only_one_tool": _MIDDLEWARES,
     "history_10k_event_cap": "10 000 commands one after the other would take half a minute",
     "inline_tool_nonzero_exit_success_outcome": "W9: a tool cannot contradict itself",
     "inline_tool_path_odd_values": "W9: as before",
     "inline_tool_report_names_differ": "W37: a runner reports under the names it was asked with",
-    "middleware_order_and_objective": _MIDDLEWARES,
-    "middleware_sets_mode": _MIDDLEWARES,
-    "modes_text_keeps_mode": _MIDDLEWARES,
-    "modes_thresholds_exact": _MIDDLEWARES,
     "session_id_with_slash": "W54: a client refuses such an id itself, before it asks",
 }
 """These are not played through live services; all others are."""

@@ -13,8 +13,9 @@ import pytest
 
 from tests.kit.waiting import eventually
 from tests.parity.account import Account, Json, Output
+from tests.parity.live_chain import middleware, own
 from tests.parity.script import DECLARED, Files, Script, error_text
-from tests.parity.trace import Object
+from tests.parity.trace import Object, Trace
 from vagus.contract.errors import HarnessError, ToolFailure
 from vagus.contract.messages import GateRequest, Role, ToolRequest, Verdict
 from vagus.contract.models import ModelCompletionRequest
@@ -26,7 +27,7 @@ from vagus_kernel.providers.baseline import Baseline
 from vagus_kernel.providers.scripted import Scripted
 
 PROPS = "tests.parity.props"
-"""The module that the runner loads its tools from; made anew for every trace."""
+"""The module that the runner loads its tools from, and the kernel its middlewares; anew for every trace."""
 
 
 class Overheard:
@@ -116,6 +117,8 @@ class Stage:
 
     def __init__(self, overheard: Overheard) -> None:
         self.script = Script(Files())
+        self.patch: Object = {}
+        """What a middleware changes of the state in this step."""
         self._overheard = overheard
 
     async def perform(self, context: ToolContext) -> Json:
@@ -132,11 +135,13 @@ class Stage:
 
 
 @contextmanager
-def staged(overheard: Overheard, lines: Lines, tools: Iterable[str]) -> Iterator[Stage]:
-    """The module of tools is there, and the providers are listened to."""
+def staged(trace: Trace, overheard: Overheard, lines: Lines, tools: Iterable[str]) -> Iterator[Stage]:
+    """The module of tools and middlewares is there, and the providers are listened to."""
     stage, props = Stage(overheard), ModuleType(PROPS)
     for name in tools:
         setattr(props, name, Prop(name, stage))
+    for place, described in enumerate(own(trace)):
+        setattr(props, f"middleware_{place}", middleware(described, lambda: stage.patch))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, PROPS, props)
         for provider in (Scripted, Baseline):

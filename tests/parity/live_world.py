@@ -11,6 +11,7 @@ import msgspec
 from tests.kit.system import System, system
 from tests.kit.waiting import eventually
 from tests.parity.account import Account, Json, Output
+from tests.parity.live_chain import own
 from tests.parity.live_ports import PROPS, Lines, Overheard, Stage, placed, staged
 from tests.parity.narration import Narrator
 from tests.parity.ports import config
@@ -143,6 +144,7 @@ class LiveWorld:
 
     async def _tick(self, step: Object) -> Json:
         self._direct(step)
+        self._stage.patch = step.get("patch") or {}
         return await self._one(step)
 
     async def _concurrent(self, step: Object) -> Json:
@@ -293,12 +295,13 @@ async def live_world(trace: Trace, url: str, subjects: Subjects, folder: Path) -
         "loop_hard_stop": asked.loop_hard_stop,
         "loop_warning": asked.loop_warning,
         "loop_window": asked.loop_window,
+        "middlewares": ",".join(f"{PROPS}:middleware_{place}" for place in range(len(own(trace)))),
         "provider": "baseline" if trace.baseline else f"scripted:{lines.path}",
         "tools": PROPS if tools else "",
         "workspace_tools": str(trace.baseline).lower(),
     }
     services = "gate approver runner kernel" if tools or trace.baseline else "gate approver kernel"
-    with staged(overheard, lines, tools) as stage:
+    with staged(trace, overheard, lines, tools) as stage:
         async with system(url, subjects, folder, services=services, **settings) as whole:
             await overheard.listen(whole.client.bus, subjects)
             yield LiveWorld(trace, whole, overheard, lines, stage)
