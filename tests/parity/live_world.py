@@ -25,7 +25,7 @@ from vagus.contract.ids import MAIN
 from vagus.contract.models import ModelRouting
 from vagus.contract.outcome import tick_output
 from vagus.contract.policy import PolicySet
-from vagus.contract.sessions import TickOutput
+from vagus.contract.sessions import SessionManifest, TickOutput
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import ToolCall
 from vagus.sdk.session import Session
@@ -51,6 +51,7 @@ class LiveWorld:
         self._folded: dict[str, Folded | None] = {}
         """What has been read of each session, in the order in which they were created."""
         self._cursors: dict[str, int] = {}
+        self._manifests: dict[str, SessionManifest] = {}
         self._reading = anyio.Lock()
 
     async def play(self) -> Account:
@@ -82,7 +83,9 @@ class LiveWorld:
 
     async def _read_log(self, session_id: str) -> None:
         session = await self._client.session(session_id)
-        manifest = (await session.summary()).manifest
+        if session_id not in self._manifests:
+            self._manifests[session_id] = (await session.summary()).manifest
+        manifest = self._manifests[session_id]
         async for event in session.history(cursor=self._cursors.get(session_id)):
             self._narrator.tell(self._number, event.record, manifest)
             self._folded[session_id] = evolve(self._folded[session_id], event.record)
