@@ -18,19 +18,7 @@ from vagus.contract.subjects import Subjects
 MEASURED = {"ToolCallCompleted": ("duration_ms",)}
 """Fields that a runner measures and no script can set."""
 
-TOLD_OTHERWISE = {
-    "modes_thresholds_exact": "a middleware that changes the state loses the mode it leaves as estimated",
-}
-"""Faults of the services that are known; whoever mends one takes it out."""
-
-
-PLAYED = [
-    pytest.param(name, marks=pytest.mark.xfail(reason=TOLD_OTHERWISE[name], strict=True))
-    if name in TOLD_OTHERWISE
-    else name
-    for name in names()
-    if name not in NOT_LIVE
-]
+PLAYED = [name for name in names() if name not in NOT_LIVE]
 
 
 @pytest.mark.parametrize("name", PLAYED)

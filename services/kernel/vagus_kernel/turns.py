@@ -244,10 +244,11 @@ class Turns:
         lane.pending = item.pending
         if branch.turn is not None:
             return
+        patched = item.ctx.state != branch.memory.vector
         given = inputs.StartTick(
             command=replace(command, tick=item.ctx.input),
-            vector=item.ctx.state if item.ctx.state != branch.memory.vector else None,
-            mode=item.ctx.mode if item.ctx.mode != item.estimate else None,
+            vector=item.ctx.state if patched else None,
+            mode=item.ctx.mode if patched or item.ctx.mode != item.estimate else None,
             guards=item.guards,
         )
         decision = await self._actor.apply(given, held=item.held)
