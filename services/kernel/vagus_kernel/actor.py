@@ -318,7 +318,6 @@ class Actor:
             Unavailable, OutcomeUnknown, Busy: It could not be committed, or not everything could be done that
                 must be done before an input is acked.
         """
-        traceparent = traceparent or (held.traceparent if held is not None else None)
         outcome = decide(self.session, given, self._context(traceparent))
         if isinstance(outcome, Rejected):
             return outcome.error
@@ -327,8 +326,6 @@ class Actor:
         branch_id = outcome.records[0].branch_id
         lane, spans = self.lane(branch_id), self.spans(branch_id)
         before = self._turn_of(branch_id)
-        if held is not None:
-            spans.begin(held.traceparent)
         hit("kernel.before_commit")
         try:
             stored = await self._commit(outcome, branch_id)

@@ -19,6 +19,7 @@ from vagus.contract.outcome import tick_output
 from vagus.contract.sessions import TickOutput
 from vagus.runtime.queue import Delivery
 from vagus_kernel import inputs
+from vagus_kernel.decide import Decision
 from vagus_kernel.decide.tick import writable
 from vagus_kernel.homeostasis import estimate_mode
 from vagus_kernel.inputs import Input
@@ -154,12 +155,21 @@ class Turns:
 
     async def _start(self, lane: Lane, branch_id: str, held: Held, given: Input) -> None:
         """If nothing comes of it, the input is answered and done."""
-        decision = await self._actor.apply(given, held=held)
+        decision = await self._begin_turn(branch_id, held, given)
         if isinstance(decision, VagusError) or not decision.records:
             lane.free()
             refused = decision if isinstance(decision, VagusError) else None
             await self._refuse(held, refused or await self._ended_before(branch_id, held.key))
             self._actor.put(Advance(branch_id))
+
+    async def _begin_turn(self, branch_id: str, held: Held, given: Input) -> Decision | VagusError:
+        """Decide a turn's input within the turn's span, so that its first events carry the trace as well."""
+        spans = self._actor.spans(branch_id)
+        spans.begin(held.traceparent)
+        decision = await self._actor.apply(given, held=held, traceparent=spans.context)
+        if isinstance(decision, VagusError) or not decision.records:
+            spans.end()
+        return decision
 
     def _wrap(self, lane: Lane, branch: Branch, held: Held, command: Tick) -> None:
         session = self._actor.session
@@ -251,7 +261,7 @@ class Turns:
             mode=item.ctx.mode if patched or item.ctx.mode != item.estimate else None,
             guards=item.guards,
         )
-        decision = await self._actor.apply(given, held=item.held)
+        decision = await self._begin_turn(command.branch_id, item.held, given)
         if isinstance(decision, VagusError):
             item.pending.settle(decision)
         elif not decision.records:
