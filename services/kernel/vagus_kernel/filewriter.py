@@ -182,7 +182,20 @@ class FileWriter:
             if item.name not in members:
                 members.append(item.name)
             while len(members) > item.keep:
-                shutil.rmtree(members.popleft(), ignore_errors=True, dir_fd=folder)
+                _remove(folder, members.popleft(), item.file)
+
+
+def _remove(folder: int, name: str, file: str) -> None:
+    """Remove a member with its one file; in the rare case that it holds more, all of it."""
+    try:
+        member = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            os.unlink(file, dir_fd=member)
+        finally:
+            os.close(member)
+        os.rmdir(name, dir_fd=folder)
+    except OSError:
+        shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
 
 
 def encoded(content: Json) -> bytes:

@@ -26,8 +26,8 @@ class Held:
 
     input: Tick | Resolution
     delivery: Delivery
-    listeners: list[str] = field(default_factory=list)
-    """Where the reply goes, besides to who sent it first."""
+    copies: "list[Held]" = field(default_factory=list)
+    """The same input in other messages: all stay unacked with it, since another kernel may hold another one."""
 
     @property
     def key(self) -> str:
@@ -41,14 +41,14 @@ class Held:
 
     @property
     def reply_to(self) -> list[str]:
-        """Everybody who waits for the reply; nobody does for a resolution's."""
-        first = self.input.reply_to if isinstance(self.input, Tick) else None
-        return [*([first] if first else []), *self.listeners]
+        """Everybody who waits for the reply, as far as they are not too many; nobody does for a resolution's."""
+        ticks = [held.input for held in (self, *self.copies) if isinstance(held.input, Tick)]
+        return list(dict.fromkeys(tick.reply_to for tick in ticks if tick.reply_to))[:LISTENERS]
 
-    def listen(self, copy: "Held") -> None:
-        """Somebody sent the same input once more, and is to be replied to as well."""
-        new = [address for address in copy.reply_to if address not in self.reply_to]
-        self.listeners += new[: LISTENERS - len(self.listeners)]
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Everything that is to be settled with it."""
+        return [self.delivery, *(copy.delivery for copy in self.copies)]
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """What the kernel process may be told."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,12 @@ from vagus.contract.errors import SettingsError
 from vagus.runtime.settings import ProcessSettings, doc
 from vagus_kernel.evolve import LOOP_MEMORY
 from vagus_kernel.state import Config
+
+
+@lru_cache(maxsize=8)
+def _below(root: Path, name: str) -> Path:
+    """An absolute folder; asked for with every commit."""
+    return root.absolute() / name
 
 
 class KernelSettings(ProcessSettings, frozen=True, kw_only=True):
@@ -48,12 +55,12 @@ class KernelSettings(ProcessSettings, frozen=True, kw_only=True):
     @property
     def sessions_root(self) -> Path:
         """The folder of all workspaces."""
-        return self.root.absolute() / "sessions"
+        return _below(self.root, "sessions")
 
     @property
     def lake_root(self) -> Path:
         """The folder of the latest states."""
-        return self.root.absolute() / ".lake"
+        return _below(self.root, ".lake")
 
     def config(self) -> Config:
         """The core's part; raises `SettingsError` where settings contradict each other."""

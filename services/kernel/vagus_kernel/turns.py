@@ -59,7 +59,7 @@ class Turns:
             return
         lane = self._actor.lane(command.branch_id)
         if (known := lane.find(held.key)) is not None:
-            await self._again(known, held)
+            self._again(known, held)
         elif branch.turn is not None and branch.turn.command_id == held.key and not branch.turn.resumed:
             self._adopt(branch, held)
         elif held.key in session.commands:
@@ -78,7 +78,7 @@ class Turns:
         for branch in session.branches.values() if session is not None else ():
             lane = self._actor.lanes.get(branch.branch_id)
             if lane is not None and (known := lane.find(held.key)) is not None:
-                await self._again(known, held)
+                self._again(known, held)
                 return
             if branch.turn is not None and branch.turn.approval_id == held.key:
                 self._adopt(branch, held)
@@ -96,7 +96,8 @@ class Turns:
         lane, branch = self._actor.lanes.get(branch_id), self._branch(branch_id)
         if lane is not None and (known := lane.find(key)) is not None:
             self._actor.onion.cancel(key)
-            self._actor.forget(known.delivery)
+            for delivery in known.deliveries:
+                self._actor.forget(delivery)
             if known is lane.holder:
                 lane.free()
                 self._actor.put(Advance(branch_id))
@@ -122,13 +123,13 @@ class Turns:
             return len(dropped) + 1
         return len(dropped)
 
-    async def _again(self, known: Held, held: Held) -> None:
-        """It is at work or waits here already: a redelivery takes its place, a copy only wants a reply."""
-        if known.delivery.stream_sequence == held.delivery.stream_sequence:
-            self._actor.supersede(known, held.delivery)
-        else:
-            known.listen(held)
-            await self._actor.settle(held.delivery, sure=True)
+    def _again(self, known: Held, held: Held) -> None:
+        """It is at work or waits here already: a redelivery takes its place, a copy joins it."""
+        for same in (known, *known.copies):
+            if same.delivery.stream_sequence == held.delivery.stream_sequence:
+                self._actor.supersede(same, held.delivery)
+                return
+        known.copies.append(held)
 
     def _adopt(self, branch: Branch, held: Held) -> None:
         """The turn in progress is this input's, from before a crash."""
@@ -204,7 +205,7 @@ class Turns:
         if holder is not None:
             if said is not None:
                 await self._reply(holder, said)
-            await self._actor.settle(holder.delivery)
+            await self._settle(holder)
         self._actor.put(Advance(branch_id))
 
     async def _events(self, branch_id: str, lane: Lane, turn: Turn | None) -> list[EventRecord]:
@@ -226,7 +227,11 @@ class Turns:
         """Answer an input that begins no turn."""
         await self._actor.be_current()
         await self._reply(held, answer)
-        await self._actor.settle(held.delivery)
+        await self._settle(held)
+
+    async def _settle(self, held: Held, *, sure: bool = False) -> None:
+        for delivery in held.deliveries:
+            await self._actor.settle(delivery, sure=sure)
 
     async def _reply(self, held: Held, answer: msgspec.Struct | VagusError) -> None:
         for address in held.reply_to:
@@ -282,7 +287,7 @@ class Turns:
         lane.free()
         if isinstance(item.outcome, TickOutput):
             await self._reply(item.held, item.outcome)
-            await self._actor.settle(item.held.delivery, sure=True)
+            await self._settle(item.held, sure=True)
         else:
             await self._refuse(item.held, item.outcome)
         self._actor.put(Advance(item.branch_id))

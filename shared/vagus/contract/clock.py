@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from vagus.contract.errors import Malformed
@@ -21,7 +22,7 @@ def plus(instant: str, seconds: float) -> str:
 def format_ns(ns: int) -> str:
     """Nanoseconds since the epoch as text, with the fewest of 0, 3, 6 or 9 fractional digits."""
     seconds, fraction = divmod(ns, SECOND_NS)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    whole = _whole(seconds)
     if fraction == 0:
         return f"{whole}Z"
     if fraction % 1_000_000 == 0:
@@ -29,6 +30,11 @@ def format_ns(ns: int) -> str:
     if fraction % 1_000 == 0:
         return f"{whole}.{fraction // 1_000:06d}Z"
     return f"{whole}.{fraction:09d}Z"
+
+
+@lru_cache(maxsize=64)
+def _whole(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse(text: str) -> int:
