@@ -91,7 +91,7 @@ async def test_calls_go_on_while_the_server_is_away(subjects: Subjects, tmp_path
             await anyio.sleep(OUTAGE_S)
             async with EmbeddedServer(store, durability="sync", port=server.port):
                 for request in asked:
-                    assert (await desk.ending(request, 30)).type is ReportType.REPORT
-                await eventually(lambda: none_queued(desk), timeout_s=20)
+                    assert (await desk.ending(request, 90)).type is ReportType.REPORT
+                await eventually(lambda: none_queued(desk), timeout_s=60)
                 assert [desk.runs(request) for request in asked] == [1, 1, 1, 1]
                 assert [len(desk.endings(request)) for request in asked] == [1, 1, 1, 1]

@@ -98,7 +98,7 @@ class Desk:
         )
         async with self.bus.subscribe(inbox) as replies:
             await self.send(replace(said, **changes), session)
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 return decode((await anext(replies)).data, Reply)
 
     def resolutions(self, ticket: ApprovalTicket) -> list[Resolution]:
@@ -389,7 +389,7 @@ async def test_an_approver_that_dies_between_its_steps_loses_and_doubles_nothing
     if decision == "approved":
         answer = Answer(answer_id="a1", approval_id=ticket.approval_id, decision=ApprovalDecision.APPROVED)
         await desk.send(answer, msg_id="a1")
-    with pytest.raises(ExceptionGroup) as ended, anyio.fail_after(5):
+    with pytest.raises(ExceptionGroup) as ended, anyio.fail_after(20):
         await serve(desk.bus, desk.settings, anyio.Event(), started=lambda: None)
     assert ended.group_contains(Died)
     async with serving(serve, desk.bus, desk.settings):
@@ -421,6 +421,6 @@ async def test_a_reply_that_a_crash_swallowed_is_sent_when_the_answer_comes_agai
         with pytest.raises(ExceptionGroup):
             await serve(desk.bus, desk.settings, anyio.Event(), started=lambda: None)
         async with serving(serve, desk.bus, desk.settings):
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 reply = decode((await anext(replies)).data, Reply)
     assert reply.error is None

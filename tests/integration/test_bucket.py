@@ -23,7 +23,7 @@ async def bucket(bus: Bus, subjects: Subjects) -> Bucket:
 
 
 async def take(changes: AsyncIterator[Change], count: int) -> list[Change]:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         return [await anext(changes) for _ in range(count)]
 
 

@@ -141,7 +141,7 @@ async def test_a_client_reads_logs_with_no_more_than_the_permission_to_make_cons
         log, reader = JetStreamLog(kernel, subjects, direct=True), JetStreamLog(client, subjects)
         await log.create("s")
         await write(log, Branch(), [3] * 40)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             assert await reader.head("s") == 40
             assert contents(await reader.read("s", "main", from_sequence=50, limit=7)) == names(
                 "main", 50, 56

@@ -180,7 +180,7 @@ async def served(url: str, settings: RunnerSettings) -> AsyncIterator[Served]:
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await ready.wait()
         yield runner
         runner.draining.set()

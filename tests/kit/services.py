@@ -28,7 +28,7 @@ class Running:
 
     async def drain(self) -> None:
         self.draining.set()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await self.ended.wait()
 
     async def kill(self) -> None:
@@ -48,7 +48,7 @@ async def serving(serve: Callable[..., Awaitable[None]], bus: Bus, settings: Any
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await ready.wait()
         yield running
         await running.drain()
