@@ -176,7 +176,7 @@ async def test_a_repeated_command_id_gives_what_the_log_says_of_the_first(
     await there.tick("go", command_id="c1")
     await kernel.write("s", *turn(), tick="c1")
     kernel.answer = lambda command: SILENCE
-    with anyio.fail_after(20):
+    with anyio.fail_after(4.5):
         assert (await there.tick("go", command_id="c1")).text == "found on the log"
 
 

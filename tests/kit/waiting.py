@@ -15,7 +15,9 @@ async def eventually(
 ) -> T: ...
 @overload
 async def eventually(check: Callable[[], T], *, timeout_s: float = ..., every_s: float = ...) -> T: ...
-async def eventually(check: Callable[[], object], *, timeout_s: float = 20.0, every_s: float = 0.01) -> object:
+async def eventually(
+    check: Callable[[], object], *, timeout_s: float = 20.0, every_s: float = 0.01
+) -> object:
     """Run `check` until it gives something true and return that; its AssertionErrors count as not yet."""
     problem: AssertionError | None = None
     with anyio.move_on_after(timeout_s):
