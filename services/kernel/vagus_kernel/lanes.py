@@ -27,7 +27,7 @@ class Held:
     input: Tick | Resolution
     delivery: Delivery
     copies: "list[Held]" = field(default_factory=list)
-    """The same input in other messages: all stay unacked with it, since another kernel may hold another one."""
+    """The same input in other messages: none is acked before its end, for another kernel may hold another."""
 
     @property
     def key(self) -> str:
@@ -41,7 +41,7 @@ class Held:
 
     @property
     def reply_to(self) -> list[str]:
-        """Everybody who waits for the reply, as far as they are not too many; nobody does for a resolution's."""
+        """Everybody who waits for the reply, up to a bound; nobody does for a resolution's."""
         ticks = [held.input for held in (self, *self.copies) if isinstance(held.input, Tick)]
         return list(dict.fromkeys(tick.reply_to for tick in ticks if tick.reply_to))[:LISTENERS]
 
