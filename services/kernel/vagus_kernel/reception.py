@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from vagus.contract import limits
-from vagus.contract.approvals import Resolution
+from vagus.contract.approvals import ApprovalDecision, Resolution
 from vagus.contract.commands import decode_command
-from vagus.contract.errors import Malformed, Permanent, Refused, VagusError
+from vagus.contract.errors import Busy, Malformed, Permanent, Refused, VagusError
 from vagus.contract.messages import Report, ReportType, Role, Verdict, decode
 from vagus.contract.subjects import Subjects
 from vagus.runtime import clock
@@ -86,9 +86,19 @@ class Reception:
             await self._actor.be_current()
             await self._actor.say(command.reply_to, command.command_id, Refused(reason))
         elif role == Role.RESOLUTION:
-            approval_id = decode(delivery.data, Resolution).approval_id
-            for branch_id in self._actor.session.branches if self._actor.session is not None else ():
-                await self.turns.give_up(branch_id, approval_id, reason)
+            resolution = decode(delivery.data, Resolution)
+            session = self._actor.session
+            for branch_id in session.branches if session is not None else ():
+                await self.turns.give_up(branch_id, resolution.approval_id, reason)
+            refusal = Resolution(
+                approval_id=resolution.approval_id,
+                decision=ApprovalDecision.DENIED,
+                actor="kernel",
+                reason=reason,
+            )
+            if isinstance(await self._actor.apply(inputs.ApprovalResolved(resolution=refusal)), Busy):
+                await self.turns.resolution(delivery, resolution)  # it was only ever waiting
+                return
         await self._actor.be_current()
         await self._actor.bury(delivery, reason)
 
