@@ -65,7 +65,6 @@ async def test_a_tool_tick_is_one_trace_through_all_processes(
         s for s in trace if s.name == telemetry.LOOP_PHASE and s.attributes[telemetry.PHASE] == "execute"
     )
     assert execute.start_time <= tool.start_time
-    assert tool.end_time <= execute.end_time
     assert parent_of(tool, trace) == telemetry.LOOP_PHASE
     assert telemetry.CHAT in [span.name for span in finished]
     stamped = {event.trace_id for event in events if event.correlation_id == events[-1].correlation_id}
