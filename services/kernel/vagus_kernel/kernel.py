@@ -15,7 +15,7 @@ from vagus.contract.ids import check_id
 from vagus.contract.json import Json
 from vagus.contract.streams import inbox_consumer
 from vagus.contract.subjects import Subjects
-from vagus.runtime import clock, faults
+from vagus.runtime import clock
 from vagus.runtime.beside import beside
 from vagus.runtime.blobs import Blobs
 from vagus.runtime.bucket import Bucket
@@ -188,7 +188,6 @@ async def serve(
     bus: Bus, settings: KernelSettings, draining: anyio.Event, *, started: Callable[[], None]
 ) -> None:
     """Own a share of all sessions until told to drain."""
-    faults.arm(settings.fault)
     subjects, me = settings.subjects, f"kernel.{settings.instance}"
     lease: dict[str, Json] = {
         "provider": settings.provider,

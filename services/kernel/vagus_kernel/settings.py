@@ -50,7 +50,6 @@ class KernelSettings(ProcessSettings, frozen=True, kw_only=True):
     middlewares: Annotated[
         str, doc("turn middlewares, outermost first: MODULE:NAME, separated by commas")
     ] = ""
-    fault: Annotated[str, doc("for tests: end this process at a named point, as NAME or NAME:COUNT")] = ""
 
     @property
     def sessions_root(self) -> Path:

@@ -10,9 +10,8 @@ from vagus.cli.output import show
 from vagus.cli.policies import read_policy
 
 if TYPE_CHECKING:
-    from vagus.contract.policy import PolicySet
+    from vagus.contract.policy import PolicyInForce, PolicySet
     from vagus.sdk.client import Client
-    from vagus.sdk.registry import PolicyInForce
 
 app = typer.Typer(no_args_is_help=True, help="Show, replace and try policies.")
 
@@ -34,7 +33,7 @@ def set_(
 ) -> None:
     """Replace a session's policy; calls from now on are held to it."""
     from vagus.cli.render import policies as render
-    from vagus.sdk.registry import PolicyInForce
+    from vagus.contract.policy import PolicyInForce
 
     rules = read_policy(policy)
 

@@ -45,7 +45,7 @@ class PolicySet(msgspec.Struct, frozen=True, kw_only=True):
 class PolicyInForce(msgspec.Struct, frozen=True, kw_only=True):
     """A session's policy in the bucket of policies, key `<session>`; a projection of the log."""
 
-    version: int
+    version: Annotated[int, msgspec.Meta(ge=1)]
     """Counts up by one with every change of the policy."""
     policy: PolicySet
 

@@ -1,12 +1,8 @@
 """Reads what the processes publish about sessions and tools."""
 
-from typing import Annotated
-
-import msgspec
-
 from vagus.contract.errors import SessionNotFound
 from vagus.contract.messages import decode
-from vagus.contract.policy import PolicySet
+from vagus.contract.policy import PolicyInForce
 from vagus.contract.sessions import SessionSummary
 from vagus.contract.streams import POLICIES, SESSIONS, TOOLBOX
 from vagus.contract.subjects import Subjects
@@ -15,13 +11,6 @@ from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.runtime.eventlog import EventLog
 from vagus.sdk.summary import advanced
-
-
-class PolicyInForce(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of `VAGUS_POLICIES`."""
-
-    version: Annotated[int, msgspec.Meta(ge=1)]
-    policy: PolicySet
 
 
 class Registry:

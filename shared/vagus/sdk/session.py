@@ -31,7 +31,7 @@ from vagus.contract.errors import BranchNotFound, InvalidId, Malformed, Refused
 from vagus.contract.events import EventRecord
 from vagus.contract.ids import MAIN, check_id
 from vagus.contract.json import Json
-from vagus.contract.policy import PolicySet
+from vagus.contract.policy import PolicyInForce, PolicySet
 from vagus.contract.sessions import (
     BranchInfo,
     BranchMergeResult,
@@ -48,7 +48,7 @@ from vagus.sdk.dispatch import Dispatch
 from vagus.sdk.estimate import Estimate, estimate
 from vagus.sdk.event import Event, events_of
 from vagus.sdk.reading import check_session, read_branch
-from vagus.sdk.registry import PolicyInForce, Registry
+from vagus.sdk.registry import Registry
 from vagus.sdk.verification import Verification, Verifier
 
 TICK_TIMEOUT_S: Final = 3600.0

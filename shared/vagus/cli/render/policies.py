@@ -6,7 +6,7 @@ from rich.text import Text
 from vagus.cli.render.console import console
 from vagus.cli.render.text import clean
 from vagus.cli.trial import Trial
-from vagus.sdk.registry import PolicyInForce
+from vagus.contract.policy import PolicyInForce
 
 
 def shown(found: PolicyInForce) -> None:
