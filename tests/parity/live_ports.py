@@ -38,12 +38,18 @@ class Overheard:
         self.calls: dict[str, Object] = {}
         """Calls that runners were asked to run, by tool run id."""
         self._asked: dict[str, tuple[str, ...]] = {}
+        """What the gate is asked for, by effect; its answer may be heard before."""
+        self._answered: dict[str, Verdict] = {}
 
     async def listen(self, bus: Bus, subjects: Subjects) -> None:
-        """Begin. The client's own connection gets all this before the answer that follows from it."""
+        """Begin. Each process is heard in the order in which it speaks, two of them in any."""
         await bus.subscribe_callback(subjects.gate(), self._gate)
         await bus.subscribe_callback(subjects.inbox(Role.VERDICT, "*"), self._verdict)
         await bus.subscribe_callback(subjects.tool(), self._tool)
+
+    async def settled(self) -> None:
+        """Wait until the gate's answer to everything that it was asked is heard."""
+        await eventually(lambda: self._asked.keys() == self._answered.keys())
 
     def model(self, request: ModelCompletionRequest) -> None:
         """The kernel asks the model."""
@@ -54,16 +60,23 @@ class Overheard:
     def _gate(self, message: Message) -> None:
         request = msgspec.json.decode(message.data, type=GateRequest)
         self._asked[request.effect_id] = request.call.requested_capabilities
+        self._tell_decision(request.effect_id)
 
     def _verdict(self, message: Message) -> None:
         verdict = msgspec.json.decode(message.data, type=Verdict)
+        self._answered[verdict.effect_id] = verdict
+        self._tell_decision(verdict.effect_id)
+
+    def _tell_decision(self, effect_id: str) -> None:
+        requested, verdict = self._asked.get(effect_id), self._answered.get(effect_id)
+        if requested is None or verdict is None:
+            return
         decision = {
             "allowed": verdict.allowed,
             "requires_approval": verdict.requires_approval,
             "denied": verdict.denied,
         }
-        told = {"requested": self._asked[verdict.effect_id], "decision": decision}
-        self.output.policy_decisions.append(told)
+        self.output.policy_decisions.append({"requested": requested, "decision": decision})
 
     def _tool(self, message: Message) -> None:
         request = msgspec.json.decode(message.data, type=ToolRequest)

@@ -73,6 +73,7 @@ class LiveWorld:
             output.ok = await handler(addressed(step, self._folded))
         except VagusError as error:
             output.error, output.error_type = error.message, error.type
+        await self._overheard.settled()
         await self._read()
 
     async def _read(self) -> None:
