@@ -30,7 +30,7 @@ class Queue:
         await ensure_consumer(self.bus, self.spec)
 
     def pull(self, capacity: int = 4) -> Pull:
-        return Pull(self.bus, stream=self.stream, consumer="c", capacity=capacity, deliver=self.got.append)
+        return Pull(self.bus, self.spec, capacity=capacity, deliver=self.got.append)
 
     async def put(self, *texts: bytes) -> None:
         for text in texts:
@@ -104,23 +104,49 @@ async def test_a_nak_brings_it_back_at_once_with_its_count(queue: Queue) -> None
     assert queue.got[1].deliveries == 2
 
 
-async def test_a_message_waits_for_its_consumer_to_exist(queue: Queue) -> None:
+async def test_a_pull_makes_its_consumer_when_it_is_missing(queue: Queue) -> None:
     await queue.bus.api(f"CONSUMER.DELETE.{queue.stream}.c")
+    await queue.put(b"x")
     async with queue.pull():
-        await queue.put(b"x")
-        await ensure_consumer(queue.bus, queue.spec)
         await eventually(lambda: queue.got)
 
 
-async def test_a_pull_survives_that_its_consumer_is_made_again(queue: Queue) -> None:
+async def test_a_pull_waits_for_its_stream_to_exist(queue: Queue) -> None:
+    await queue.bus.api(f"STREAM.DELETE.{queue.stream}")
+    async with queue.pull():
+        await queue.make()
+        await queue.put(b"x")
+        await eventually(lambda: queue.got)
+
+
+async def test_a_pull_survives_that_its_consumer_is_lost(queue: Queue) -> None:
     async with queue.pull():
         await queue.put(b"1")
         (delivery,) = await eventually(lambda: queue.got)
         await delivery.ack()
         await queue.bus.api(f"CONSUMER.DELETE.{queue.stream}.c")
-        await ensure_consumer(queue.bus, queue.spec)
         await queue.put(b"2")
         await eventually(lambda: any(delivery.data == b"2" for delivery in queue.got))
+
+
+async def test_what_a_lost_consumer_had_handed_out_comes_again_and_may_still_be_settled(queue: Queue) -> None:
+    async with queue.pull():
+        await queue.put(b"1")
+        (first,) = await eventually(lambda: queue.got)
+        await queue.bus.api(f"CONSUMER.DELETE.{queue.stream}.c")
+        again = await eventually(lambda: queue.got[1:])
+        assert [delivery.deliveries for delivery in again] == [1]
+        await first.ack()
+        await eventually(lambda: is_empty(queue))
+
+
+async def test_a_pull_takes_a_consumer_with_other_settings(queue: Queue) -> None:
+    other = ConsumerSpec(stream=queue.stream, name="c", filters=queue.spec.filters, ack_wait_s=7)
+    await queue.bus.api(f"CONSUMER.DELETE.{queue.stream}.c")
+    await ensure_consumer(queue.bus, other)
+    async with queue.pull():
+        await queue.put(b"x")
+        await eventually(lambda: queue.got)
 
 
 async def test_what_comes_after_the_end_goes_to_others_at_once(queue: Queue) -> None:

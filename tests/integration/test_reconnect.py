@@ -89,7 +89,7 @@ async def test_many_pulls_end_soon_though_the_server_is_frozen(
     stack = AsyncExitStack()
     for _ in range(8):
         await stack.enter_async_context(
-            Pull(own_bus, stream="Q", consumer="c", capacity=1, deliver=got.append)
+            Pull(own_bus, CONSUMER, capacity=1, deliver=got.append)
         )
     with frozen(own_broker), anyio.fail_after(3):
         await stack.aclose()
@@ -124,7 +124,7 @@ async def test_a_pull_goes_on_after_an_outage(own_broker: EmbeddedServer, own_bu
     await ensure_stream(own_bus, QUEUE)
     await ensure_consumer(own_bus, CONSUMER)
     got: list[Delivery] = []
-    async with Pull(own_bus, stream="Q", consumer="c", capacity=2, deliver=got.append):
+    async with Pull(own_bus, CONSUMER, capacity=2, deliver=got.append):
         await own_bus.store("q.a", b"1")
         await eventually(lambda: got)
         await outage(own_broker, own_bus, crash=crash)
@@ -139,7 +139,7 @@ async def test_a_pull_started_without_a_server_waits_for_it(own_broker: Embedded
     await ensure_consumer(own_bus, CONSUMER)
     await outage(own_broker, own_bus)
     got: list[Delivery] = []
-    async with Pull(own_bus, stream="Q", consumer="c", capacity=2, deliver=got.append):
+    async with Pull(own_bus, CONSUMER, capacity=2, deliver=got.append):
         await back(own_broker, own_bus)
         await own_bus.store("q.a", b"1")
         await eventually(lambda: got)
@@ -151,7 +151,7 @@ async def test_an_ack_lost_in_an_outage_brings_the_message_again(
     await ensure_stream(own_bus, QUEUE)
     await ensure_consumer(own_bus, CONSUMER)
     got: list[Delivery] = []
-    async with Pull(own_bus, stream="Q", consumer="c", capacity=2, deliver=got.append):
+    async with Pull(own_bus, CONSUMER, capacity=2, deliver=got.append):
         await own_bus.store("q.a", b"1")
         await eventually(lambda: got)
         await outage(own_broker, own_bus)

@@ -71,9 +71,8 @@ class Inbox:
                 self.deliveries.append(delivery)
                 group.start_soon(delivery.ack)
 
-            stream = self._subjects.named("INBOX")
-            consumer = inbox_consumer(0, answers=True)
-            async with Pull(self._bus, stream=stream, consumer=consumer, capacity=100, deliver=deliver):
+            answers = inbox_consumer(self._subjects, 0, answers=True)
+            async with Pull(self._bus, answers, capacity=100, deliver=deliver):
                 yield self
 
     def of(self, role: Role, shape: type[S]) -> list[S]:

@@ -158,7 +158,7 @@ def test_every_stream_consumer_and_bucket_is_named() -> None:
     for consumer in (*shared, pooled):
         assert f"| `{consumer.name}` | `{consumer.stream}` | `{consumer.filters[0]}` |" in TEXT
     for answers in (True, False):
-        name = streams.inbox_consumer(7, answers=answers).replace("7", "<partition>")
+        name = streams.inbox_consumer(subjects, 7, answers=answers).name.replace("7", "<partition>")
         assert f"| `{name}` | `VAGUS_INBOX` |" in TEXT
 
 

@@ -67,8 +67,7 @@ class Kernel:
                 await stack.enter_async_context(
                     Pull(
                         self._ports.bus,
-                        stream=self._ports.subjects.named("INBOX"),
-                        consumer=inbox_consumer(partition, answers=answers),
+                        inbox_consumer(self._ports.subjects, partition, answers=answers),
                         capacity=capacity,
                         deliver=self._deliver,
                     )

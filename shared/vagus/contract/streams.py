@@ -44,7 +44,12 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A durable pull consumer as we want it; explicit acks, unlimited deliveries (we count them)."""
+    """A durable pull consumer as we want it; explicit acks, unlimited deliveries (we count them).
+
+    Its state is kept in the server's memory: on disk, its file would be written and synced for every few
+    acks, which costs more than the messages themselves. What a work queue still holds is delivered anew
+    when the server has forgotten who had it.
+    """
 
     stream: str
     name: str
@@ -111,31 +116,21 @@ def queues(
 
 def inbox_consumers(subjects: Subjects, partitions: int) -> tuple[ConsumerSpec, ...]:
     """Two consumers a partition, so that queued ticks never block the answers they wait for."""
-    stream = subjects.named("INBOX")
     return tuple(
-        spec
+        inbox_consumer(subjects, partition, answers=answers)
         for partition in range(partitions)
-        for spec in (
-            ConsumerSpec(
-                stream=stream,
-                name=inbox_consumer(partition, answers=False),
-                filters=(subjects.inbox_partition(partition, Role.COMMAND),),
-            ),
-            ConsumerSpec(
-                stream=stream,
-                name=inbox_consumer(partition, answers=True),
-                filters=tuple(
-                    subjects.inbox_partition(partition, role)
-                    for role in (Role.VERDICT, Role.REPORT, Role.RESOLUTION)
-                ),
-            ),
-        )
+        for answers in (False, True)
     )
 
 
-def inbox_consumer(partition: int, *, answers: bool) -> str:
-    """The name of a partition's consumer."""
-    return f"{'answers' if answers else 'commands'}-{partition}"
+def inbox_consumer(subjects: Subjects, partition: int, *, answers: bool) -> ConsumerSpec:
+    """Of a partition's commands, or of the answers that its sessions wait for."""
+    roles = (Role.VERDICT, Role.REPORT, Role.RESOLUTION) if answers else (Role.COMMAND,)
+    return ConsumerSpec(
+        stream=subjects.named("INBOX"),
+        name=f"{'answers' if answers else 'commands'}-{partition}",
+        filters=tuple(subjects.inbox_partition(partition, role) for role in roles),
+    )
 
 
 def gate_consumer(subjects: Subjects) -> ConsumerSpec:

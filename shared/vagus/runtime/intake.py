@@ -59,7 +59,7 @@ async def intake(
         def deliver(delivery: Delivery) -> None:
             jobs.start_soon(clerk.settle, delivery)
 
-        pull = Pull(bus, stream=consumer.stream, consumer=consumer.name, capacity=capacity, deliver=deliver)
+        pull = Pull(bus, consumer, capacity=capacity, deliver=deliver)
         try:
             async with pull:
                 yield

@@ -68,18 +68,23 @@ async def ensure_blobs(bus: Bus, bucket: str, replicas: int = 1) -> None:
 
 async def ensure_consumer(bus: Bus, spec: ConsumerSpec) -> None:
     """Make one durable consumer exist; raises as `ensure`, and `ApiError` when its stream does not exist."""
-    wanted = consumer_config(spec)
+    verb, request = creation(spec)
+    try:
+        await bus.api(verb, request, timeout_s=TIMEOUT_S)
+    except ApiError as error:
+        if error.err_code == _CONSUMER_DIFFERS:
+            existing = await bus.api(f"CONSUMER.INFO.{spec.stream}.{spec.name}", timeout_s=TIMEOUT_S)
+            _check(_name_of(spec), existing["config"], consumer_config(spec))
+        raise
+
+
+def creation(spec: ConsumerSpec) -> tuple[str, Config]:
+    """The JetStream API's verb and request that make a consumer, or change nothing if it is there."""
     address = f"{spec.stream}.{spec.name}"
     # One filter stands in the subject as well, where permissions can see it.
     target = f"{address}.{spec.filters[0]}" if len(spec.filters) == 1 else address
-    request = {"stream_name": spec.stream, "config": wanted, "action": "create"}
-    try:
-        await bus.api(f"CONSUMER.CREATE.{target}", request, timeout_s=TIMEOUT_S)
-    except ApiError as error:
-        if error.err_code == _CONSUMER_DIFFERS:
-            existing = await bus.api(f"CONSUMER.INFO.{address}", timeout_s=TIMEOUT_S)
-            _check(_name_of(spec), existing["config"], wanted)
-        raise
+    request = {"stream_name": spec.stream, "config": consumer_config(spec), "action": "create"}
+    return f"CONSUMER.CREATE.{target}", request
 
 
 async def _create_stream(bus: Bus, wanted: Config) -> None:
@@ -175,6 +180,7 @@ def consumer_config(spec: ConsumerSpec) -> Config:
         "ack_wait": _ns(spec.ack_wait_s),
         "max_deliver": -1,
         "max_ack_pending": spec.max_ack_pending,
+        "mem_storage": True,
         **({"filter_subject": spec.filters[0]} if one else {"filter_subjects": list(spec.filters)}),
     }
 

@@ -1,23 +1,28 @@
 """Work queues: pulling, acknowledging, keeping alive, giving up.
 
 A pull that is used up or expired ends without a word, and a lost one is silent too. So a `Pull` asks for
-more before it runs dry, listens for the server's heartbeats, and starts over after a reconnect or when its
-consumer was made again. It costs no task: arrivals, acks and a timer drive it.
+more before it runs dry, listens for the server's heartbeats, starts over after a reconnect, and makes its
+consumer again when the server has lost it. It costs no task: arrivals, acks and a timer drive it.
 """
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
 import anyio
+import msgspec
 
 from vagus.contract import limits
-from vagus.contract.errors import Busy, OutcomeUnknown, Refused, Unavailable
+from vagus.contract.errors import Busy, OutcomeUnknown, Refused, Unavailable, VagusError
+from vagus.contract.streams import ConsumerSpec
 from vagus.contract.subjects import Subjects
+from vagus.runtime.answers import read_answer
 from vagus.runtime.bus import Bus, Message, Subscription
 from vagus.runtime.origin import Origin
+from vagus.runtime.provision import creation
 
 log = logging.getLogger("vagus.queue")
 
@@ -26,7 +31,8 @@ EXPIRES_S: Final = 30.0
 HEARTBEAT_S: Final = 10.0
 """How often the server tells an idle request that it stands; after two and a half it is taken for lost."""
 RETRY_S: Final = 0.5
-"""After a refusal, such as when the consumer is gone."""
+"""At least, between two attempts to make the consumer."""
+_MADE: Final = "made"
 CLOSE_TIMEOUT_S: Final = 2.0
 REASON_CHARS: Final = 1000
 _DEAD_LETTER_HEADERS: Final = 16 * limits.KIB
@@ -116,18 +122,19 @@ class Pull:
 
     Args:
         bus: The connection.
-        stream: The consumer's stream.
-        consumer: The durable pull consumer; it may be absent for a while, or be made again.
+        consumer: The durable pull consumer. The server keeps it in memory, so that it is gone after a restart
+            of the server, while its messages are not: it is made again whenever it is missing.
         capacity: How many unsettled deliveries the owner wants at most.
         deliver: Takes each delivery, synchronously; must not block.
     """
 
     def __init__(
-        self, bus: Bus, *, stream: str, consumer: str, capacity: int, deliver: Callable[[Delivery], None]
+        self, bus: Bus, consumer: ConsumerSpec, *, capacity: int, deliver: Callable[[Delivery], None]
     ) -> None:
         self._bus = bus
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self._name = f"{stream}/{consumer}"
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{consumer.stream}.{consumer.name}"
+        self._consumer = consumer
+        self._name = f"{consumer.stream}/{consumer.name}"
         self._capacity = capacity
         self._refill = (capacity + 1) // 2
         self._deliver = deliver
@@ -137,7 +144,8 @@ class Pull:
         self._asked = 0
         self._heard = 0.0
         self._not_before = 0.0
-        self._in_trouble = False
+        self._made_at = -math.inf
+        self._trouble = ""
         self._open = False
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -188,7 +196,7 @@ class Pull:
         if origin is None:
             self._told(message)
             return
-        self._in_trouble = False
+        self._trouble = ""
         self._asked = max(0, self._asked - 1)
         self._held += 1
         delivery = Delivery(self._bus, message, origin, self._released)
@@ -204,7 +212,11 @@ class Pull:
 
     def _told(self, message: Message) -> None:
         """The server says something about a request."""
-        if message.status == 100 or not message.subject.endswith(f".{self._round}"):
+        about = message.subject.rpartition(".")[2]
+        if about == _MADE:
+            self._made(message)
+            return
+        if message.status == 100 or about != str(self._round):
             return  # it stands, or it is one from before the reconnect
         unfilled = message.headers.get("Nats-Pending-Messages")
         if message.status == 408 or unfilled is not None:  # it expired, or was cut short, with so many to go
@@ -212,15 +224,29 @@ class Pull:
             self._ask()
             return
         self._asked = 0
-        if not self._in_trouble:
-            self._in_trouble = True
-            log.warning(
-                "cannot pull from %s (%d %s); trying on", self._name, message.status, message.description
-            )
-        self._not_before = self._heard + RETRY_S
+        self._not_before = math.inf
         if self._retry is not None:
             self._retry.cancel()
-        self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._ask)
+        wait_s = max(0.0, self._made_at + RETRY_S - self._heard)
+        self._retry = asyncio.get_running_loop().call_later(wait_s, self._make)
+
+    def _make(self) -> None:
+        """Have the server make the consumer, unless it is there; its answer starts the pull anew."""
+        self._made_at = asyncio.get_running_loop().time()
+        self._not_before = self._made_at + RETRY_S  # from when on somebody may ask though no answer came
+        verb, request = creation(self._consumer)
+        self._bus.send(f"$JS.API.{verb}", msgspec.json.encode(request), reply=f"{self._inbox}.{_MADE}")
+
+    def _made(self, message: Message) -> None:
+        """The consumer is there, or cannot be made now; it may still exist, with other settings."""
+        try:
+            read_answer(message.data)
+        except (VagusError, msgspec.MsgspecError) as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                log.warning("cannot pull from %s (%s); trying on", self._name, error)
+        self._not_before = 0
+        self._ask()
 
     def _start_over(self) -> None:
         """The server may have forgotten our requests; what it still answers to the old ones is welcome."""
