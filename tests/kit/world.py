@@ -187,8 +187,10 @@ class FakeFiles:
         list(work)
         await checkpoint()
 
-    async def flushed(self) -> None:
+    async def written(self) -> None:
         await checkpoint()
+
+    flushed = written
 
 
 class Model:

@@ -8,7 +8,7 @@ somebody has, this actor knows nothing any more: it drops everything, unacked.
 import logging
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 import anyio
@@ -95,6 +95,9 @@ class Actor:
         self._clock_at = 0.0
         self._spans: dict[str, TurnSpans] = {}
         self._performer: Performer | None = None
+        self._snapshot_kept = anyio.Event()
+        self._snapshot_kept.set()
+        self._tasks: TaskGroup
         self._thinker: Thinker
         self.onion: Onion
 
@@ -174,6 +177,7 @@ class Actor:
 
     def _prepare(self, tasks: TaskGroup) -> None:
         self._clock_at = anyio.current_time() + CLOCK_S
+        self._tasks = tasks
         self._thinker = Thinker(self.ports, tasks, self.put)
         self.onion = Onion(
             self.ports.middlewares, tasks, self.put, limit_s=self.ports.settings.turn_timeout_s
@@ -215,8 +219,9 @@ class Actor:
                     break
             if self.session is None and not self._items:
                 return  # there is nothing to remember of a session that does not exist
-            if self.ledger.snapshot_due(limits.SNAPSHOT_EVENTS):
-                await self._snapshot()
+            if self._snapshot_kept.is_set() and self.ledger.snapshot_due(limits.SNAPSHOT_EVENTS):
+                self._snapshot_kept = anyio.Event()
+                self._tasks.start_soon(self._snapshot, self.ports.files.written)
             await self._sleep()
             if self._reconnected or anyio.current_time() >= self._clock_at:
                 self._clock_at = anyio.current_time() + CLOCK_S
@@ -257,13 +262,16 @@ class Actor:
                     reason = f"the turn took longer than {limit:g} s"
                     self.put(inputs.GiveUp(branch_id=branch.branch_id, reason=reason))
 
-    async def _snapshot(self) -> None:
+    async def _snapshot(self, written: Callable[[], Awaitable[None]]) -> None:
         """Only of what is in the files as well: they are rebuilt from what comes after the snapshot."""
-        await self.ports.files.flushed()
-        try:
-            await self.ledger.snapshot()
-        except VagusError as error:
-            _log.warning("no snapshot of session %s: %s", self.session_id, error)
+        snapshot = self.ledger.take_snapshot()
+        if snapshot is not None:
+            await written()
+            try:
+                await self.ledger.keep(snapshot)
+            except VagusError as error:
+                _log.warning("no snapshot of session %s: %s", self.session_id, error)
+        self._snapshot_kept.set()
 
     async def _give_back(self, lost: Exception | None) -> list[Delivery]:
         asked, self._stopping = self._stopping, True  # what comes from now on is for the next actor
@@ -280,7 +288,7 @@ class Actor:
         if lost is None:
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
                 await self.projections.flush(self.session, self.ledger.stream_sequence, now=True)
-                await self._snapshot()
+                await self._snapshot(self.ports.files.flushed)
         return kept
 
     def _is_innocent(self, delivery: Delivery, lost: Exception | None) -> bool:

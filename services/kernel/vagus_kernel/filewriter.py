@@ -1,7 +1,9 @@
 """Writes the files that follow from logs: in one thread, the latest content of each, many at a time.
 
-To a temporary name and renamed, without fsync. Replacing a file makes some file systems wait for its data, so
-a file that changes with every tick is written a few times a second, not every time.
+To a temporary name and renamed, without fsync. Two things cost a file system far more than the rest, and are
+kept rare: to replace a file, which makes some of them wait for its data, and to make a file soon after others
+were removed. So a file that changes with every tick is written once a second, and the oldest of a folder's
+members is not removed but becomes the newest.
 """
 
 import logging
@@ -12,21 +14,22 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 import anyio
 import msgspec
 from anyio.to_thread import run_sync
 
+from vagus.contract import limits
 from vagus.contract.json import Json
-from vagus_kernel.folders import APPEND, READ, holds, opened, replace_file
+from vagus_kernel.folders import APPEND, READ, Tree, holds, replace_file, subfolder, temporary_name
 
 _log = logging.getLogger(__name__)
 
 PENDING_FILES: Final = 4096
 """Files waiting to be written; the kernel waits when there are more."""
-PAUSE_S: Final = 0.3
-"""Between two rounds of writing."""
 TAIL_BYTES: Final = 256 * 1024
 """Of an appended file, read once to find out which lines it has."""
 KNOWN_FOLDERS: Final = 1024
@@ -47,15 +50,6 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
-class Restore:
-    """A file that is written only if it is missing."""
-
-    base: str
-    path: str
-    content: Json
-
-
-@dataclass(frozen=True, slots=True)
 class Append:
     """One line of a file; written once, whoever asks again."""
 
@@ -66,7 +60,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """A folder's new member, a folder with one file; the oldest beyond `keep` are removed."""
+    """A folder's member, a folder with one file."""
 
     base: str
     path: str
@@ -74,10 +68,13 @@ class Add:
     name: str
     file: str
     content: Json
-    keep: int
+    anew: bool = True
+    """Whether the file is written if it is there already."""
+    keep: int | None = None
+    """How many members stay; the oldest make room. None: all."""
 
 
-FileWork: TypeAlias = Replace | Restore | Append | Add
+FileWork: TypeAlias = Replace | Append | Add
 
 
 class FileWriter:
@@ -85,7 +82,7 @@ class FileWriter:
 
     def __init__(self) -> None:
         self._replace: dict[tuple[str, str], Replace] = {}
-        self._others: deque[Restore | Append | Add] = deque()
+        self._others: deque[Append | Add] = deque()
         self._lines: dict[tuple[str, str], set[bytes]] = {}
         self._members: dict[tuple[str, str], deque[str]] = {}
         self._work = anyio.Event()
@@ -110,19 +107,23 @@ class FileWriter:
         if self.pending > PENDING_FILES:
             await self.flushed()
 
-    async def flushed(self) -> None:
-        """Write what was submitted now, and wait until it is written; not for what is submitted meanwhile."""
+    async def written(self) -> None:
+        """Wait until what was submitted is written; not for what is submitted meanwhile."""
         round_ = self._next if self.pending else self._writing
         if round_ is not None:
-            self._hurry.set()
             await round_.wait()
+
+    async def flushed(self) -> None:
+        """As `written`, but begin to write now."""
+        self._hurry.set()
+        await self.written()
 
     async def run(self) -> None:
         """Write until cancelled, and then what is left; a file that cannot be written is logged and left."""
         try:
             while True:
                 await self._work.wait()
-                with anyio.move_on_after(PAUSE_S):
+                with anyio.move_on_after(limits.PROJECTION_S):
                     await self._hurry.wait()
                 await self._round()
         finally:
@@ -144,58 +145,75 @@ class FileWriter:
     # In the thread ----------------------------------------------------------------------------------------
 
     def _write(self, work: Iterable[FileWork]) -> None:
-        for item in work:
-            with _tolerant(item):
-                match item:
-                    case Replace():
-                        replace_file(item.base, item.path, encoded(item.content))
-                    case Restore():
-                        if not holds(item.base, item.path):
-                            replace_file(item.base, item.path, encoded(item.content))
-                    case Append():
-                        self._append(item)
-                    case Add():
-                        self._add(item)
+        for base, items in groupby(sorted(work, key=attrgetter("base")), attrgetter("base")):
+            with _tolerant(base), Tree(base) as tree:
+                for item in items:
+                    with _tolerant(f"{base}/{item.path}"):
+                        self._write_one(tree, item)
 
-    def _append(self, item: Append) -> None:
+    def _write_one(self, tree: Tree, item: FileWork) -> None:
+        match item:
+            case Replace():
+                place, _, name = item.path.rpartition("/")
+                replace_file(tree.folder(place), name, encoded(item.content))
+            case Append():
+                self._append(tree, item)
+            case Add():
+                self._add(tree, item)
+
+    def _append(self, tree: Tree, item: Append) -> None:
         place, _, name = item.path.rpartition("/")
-        with opened(item.base, place) as folder:
-            known = self._lines.get((item.base, item.path))
-            if known is None or len(known) > PENDING_FILES:
-                if len(self._lines) >= KNOWN_FOLDERS:
-                    self._lines.clear()
-                known = self._lines[item.base, item.path] = _tail(folder, name)
-            if item.line in known:
-                return
-            with open(os.open(name, APPEND, 0o644, dir_fd=folder), "ab", buffering=0) as file:  # noqa: PTH123
-                file.write(item.line + b"\n")
-            known.add(item.line)
+        folder = tree.folder(place)
+        known = self._lines.get((item.base, item.path))
+        if known is None or len(known) > PENDING_FILES:
+            if len(self._lines) >= KNOWN_FOLDERS:
+                self._lines.clear()
+            known = self._lines[item.base, item.path] = _tail(folder, name)
+        if item.line in known:
+            return
+        with open(os.open(name, APPEND, 0o644, dir_fd=folder), "ab", buffering=0) as file:  # noqa: PTH123
+            file.write(item.line + b"\n")
+        known.add(item.line)
 
-    def _add(self, item: Add) -> None:
-        replace_file(item.base, f"{item.path}/{item.name}/{item.file}", encoded(item.content))
-        with opened(item.base, item.path) as folder:
-            members = self._members.get((item.base, item.path))
-            if members is None:
-                if len(self._members) >= KNOWN_FOLDERS:
-                    self._members.clear()
-                members = self._members[item.base, item.path] = _by_age(folder)
-            if item.name not in members:
-                members.append(item.name)
-            while len(members) > item.keep:
-                _remove(folder, members.popleft(), item.file)
-
-
-def _remove(folder: int, name: str, file: str) -> None:
-    """Remove a member with its one file; in the rare case that it holds more, all of it."""
-    try:
-        member = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    def _add(self, tree: Tree, item: Add) -> None:
+        folder = tree.folder(item.path)
+        if item.keep is not None:
+            self._make_room(folder, item, item.keep)
+        member = subfolder(folder, item.name)
         try:
-            os.unlink(file, dir_fd=member)
+            if item.anew or not holds(member, item.file):
+                replace_file(member, item.file, encoded(item.content))
         finally:
             os.close(member)
-        os.rmdir(name, dir_fd=folder)
+
+    def _make_room(self, folder: int, item: Add, keep: int) -> None:
+        members = self._members.get((item.base, item.path))
+        if members is None:
+            if len(self._members) >= KNOWN_FOLDERS:
+                self._members.clear()
+            members = self._members[item.base, item.path] = _by_age(folder)
+        if item.name in members:
+            return
+        if len(members) >= keep:
+            _reuse(folder, members.popleft(), item.name, item.file)
+        while len(members) >= keep:
+            shutil.rmtree(members.popleft(), ignore_errors=True, dir_fd=folder)
+        members.append(item.name)
+
+
+def _reuse(folder: int, old: str, new: str, file: str) -> None:
+    """Turn an old member into an empty new one; one that cannot be is removed."""
+    try:
+        member = os.open(old, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            if os.listdir(member) != [file]:  # noqa: PTH208 - of a descriptor
+                raise FileExistsError(old)
+            os.rename(file, temporary_name(file), src_dir_fd=member, dst_dir_fd=member)
+        finally:
+            os.close(member)
+        os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError:
-        shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
+        shutil.rmtree(old, ignore_errors=True, dir_fd=folder)
 
 
 def encoded(content: Json) -> bytes:
@@ -206,11 +224,10 @@ def encoded(content: Json) -> bytes:
 
 
 @contextmanager
-def _tolerant(item: FileWork) -> Iterator[None]:
+def _tolerant(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        path = f"{item.base}/{item.path}"
         _log.warning("cannot write %s: %s; it is rebuilt from the log later", path, error.strerror)
 
 

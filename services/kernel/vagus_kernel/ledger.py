@@ -200,14 +200,17 @@ class Ledger:
         """Whether at least so many events are not in the latest snapshot."""
         return self.session is not None and self._events_since >= events
 
-    async def snapshot(self) -> None:
-        """Keep the present state; a competitor's newer one is left alone."""
+    def take_snapshot(self) -> Snapshot | None:
+        """The present state; None if there is nothing new to keep."""
         if self.session is None or not self._events_since:
-            return
-        snapshot = Snapshot(
+            return None
+        self._events_since = 0  # also if it is not kept then: the next is taken after as many events
+        return Snapshot(
             stream_sequence=self.stream_sequence, session=self.session, digests=dict(self._digests)
         )
-        self._events_since = 0  # also if it fails: it is tried again after as many events
+
+    async def keep(self, snapshot: Snapshot) -> None:
+        """Store a snapshot; a competitor's newer one is left alone. Raises as `Snapshots.write`."""
         self._snapshot_revision = await self._snapshots.write(
             self.session_id, snapshot, self._snapshot_revision
         )

@@ -25,7 +25,7 @@ class KernelSettings(ProcessSettings, frozen=True, kw_only=True):
     ] = "baseline"
     provider_timeout_s: Annotated[float, doc("seconds one model call may take", ge=0.1, le=3600)] = 120.0
     checkpoint_every_ticks: Annotated[int, doc("ticks between checkpoints", ge=1, le=1_000_000)] = 1
-    checkpoint_keep: Annotated[int, doc("checkpoint folders kept a session", ge=1, le=1_000_000)] = 100
+    checkpoint_keep: Annotated[int, doc("checkpoint folders kept a session", ge=1, le=1_000_000)] = 10
     circuit_breaker_errors: Annotated[int, doc("error streak that trips the breaker", ge=1, le=1000)] = 3
     enforce_budget: Annotated[bool, doc("whether spent budgets end ticks and refuse calls")] = True
     loop_detection: Annotated[bool, doc("whether repeated calls are warned of and stopped")] = True

@@ -28,9 +28,10 @@ from vagus.contract.sessions import (
     SessionManifest,
 )
 from vagus.contract.tools import ToolExecutionReport
-from vagus_kernel.filewriter import Add, Append, FileWork, Replace, Restore, encoded
-from vagus_kernel.folders import holds, opened, replace_file
+from vagus_kernel.filewriter import Add, Append, FileWork, Replace, encoded
+from vagus_kernel.folders import Tree, holds, replace_file
 
+MANIFEST: Final = "manifest.json"
 FOLDERS: Final = (
     "events",
     "checkpoints",
@@ -55,15 +56,16 @@ _EXIT: Final = {SpanStatus.OK: 0, SpanStatus.ERROR: 1}
 
 def initialise(root: str, manifest: SessionManifest) -> None:
     """Make the workspace, unless it is there; what is in it stays. Blocking."""
-    if holds(root, "manifest.json"):
-        return
-    for folder in FOLDERS:
-        with opened(root, folder):
-            pass
-    for name, text in SCAFFOLD.items():
-        if not holds(root, name):
-            replace_file(root, name, text.encode())
-    replace_file(root, "manifest.json", encoded(manifest))  # last: with it, all is there
+    with Tree(root) as tree:
+        if holds(tree.folder(""), MANIFEST):
+            return
+        for folder in FOLDERS:
+            tree.folder(folder)
+        for path, text in SCAFFOLD.items():
+            place, _, name = path.rpartition("/")
+            if not holds(tree.folder(place), name):
+                replace_file(tree.folder(place), name, text.encode())
+        replace_file(tree.folder(""), MANIFEST, encoded(manifest))  # last: with it, all is there
 
 
 def files_of(
@@ -88,11 +90,14 @@ def files_of(
                 estimated = (record, kind)
             case ToolCallCompleted() as kind:
                 completed, mutated = (record, kind), []
-                path = f"tools/runs/{kind.tool_run_id}/report.json"
-                if report is not None:
-                    yield Replace(workspace, path, report)
-                else:
-                    yield Restore(workspace, path, _remembered(kind))
+                yield Add(
+                    base=workspace,
+                    path="tools/runs",
+                    name=kind.tool_run_id,
+                    file="report.json",
+                    content=report or _remembered(kind),
+                    anew=report is not None,
+                )
             case FileMutated(path=path, content_hash=content_hash):
                 mutated.append(FileProvenance(path=path, sha256=content_hash))
             case Custom(event_type="ObservationExtracted") as kind if completed is not None:
@@ -111,7 +116,7 @@ def files_of(
                     base=workspace,
                     path="checkpoints",
                     name=kind.checkpoint_id,
-                    file="manifest.json",
+                    file=MANIFEST,
                     content=checkpoint,
                     keep=checkpoint_keep,
                 )
