@@ -16,6 +16,7 @@ import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
+from tests.kit.fake_files import FakeFiles
 from tests.kit.warp import Clock, WarpLoop
 from vagus.contract import commands, limits
 from vagus.contract.approvals import ApprovalDecision, ApprovalTicket, Resolution, TicketState
@@ -41,7 +42,7 @@ from vagus.runtime.queue import Delivery, KeepAlive
 from vagus.runtime.toolbox import Toolbox
 from vagus.runtime.wire import Message
 from vagus_kernel.evolve import evolve
-from vagus_kernel.filewriter import FileWork, FileWriter
+from vagus_kernel.filewriter import FileWriter
 from vagus_kernel.kernel import Kernel
 from vagus_kernel.middleware import Middleware
 from vagus_kernel.ports import Ports
@@ -178,19 +179,6 @@ class FakeBus:
     def on_reconnect(self, hook: Any) -> Any:
         self._process.hooks.append(hook)
         return lambda: None
-
-
-class FakeFiles:
-    """Files that nobody reads."""
-
-    async def submit(self, work: list[FileWork]) -> None:
-        list(work)
-        await checkpoint()
-
-    async def written(self) -> None:
-        await checkpoint()
-
-    flushed = written
 
 
 class Model:
