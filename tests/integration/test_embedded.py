@@ -59,6 +59,17 @@ async def test_a_missing_binary_is_told(tmp_path: Path) -> None:
         await EmbeddedServer(tmp_path, binary=tmp_path / "nothing").start()
 
 
+async def test_the_binary_may_be_a_script_that_execs_it(tmp_path: Path) -> None:
+    wrapper = tmp_path / "wrapped server"
+    wrapper.write_text(f'#!/bin/sh\nexec "{find_server()}" "$@"\n')
+    wrapper.chmod(0o755)
+    async with (
+        EmbeddedServer(tmp_path / "nats", binary=wrapper) as server,
+        connect(server.url, name="test") as bus,
+    ):
+        assert bus.connected
+
+
 async def test_a_server_that_is_never_ready_is_ended(tmp_path: Path) -> None:
     mute = tmp_path / "mute"
     mute.write_text("#!/bin/sh\nexec sleep 60\n")

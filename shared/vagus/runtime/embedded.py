@@ -114,7 +114,7 @@ class EmbeddedServer:
         self._process = self._spawn(command)
         try:
             with anyio.fail_after(timeout_s):
-                self.port = await self._ready(self._process, Path(command[0]).name)
+                self.port = await self._ready(self._process)
         except TimeoutError as error:
             self.kill()
             raise Unavailable(f"nats-server was not ready in {timeout_s:g} s; see {self.log_path}") from error
@@ -166,10 +166,13 @@ class EmbeddedServer:
             sync_interval="always" if self._durability == "sync" else '"2m"',
         )
 
-    async def _ready(self, process: subprocess.Popen[bytes], program: str) -> int:
-        """The port: the server names it in a file as soon as it takes connections."""
-        ports = self._store / f"{program}_{process.pid}.ports"
-        while not (ports.exists() and (text := ports.read_bytes())):
+    async def _ready(self, process: subprocess.Popen[bytes]) -> int:
+        """The port: the server names it in a file as soon as it takes connections.
+
+        The file is called `<program>_<pid>.ports`. A wrapper that execs the server is another program, and
+        the same process.
+        """
+        while not (text := b"".join(f.read_bytes() for f in self._store.glob(f"*_{process.pid}.ports"))):
             if process.poll() is not None:
                 raise Unavailable(f"nats-server ended with {process.returncode}: {self._last_words()}")
             await anyio.sleep(_POLL_S)
