@@ -5,6 +5,7 @@ committed. One that leads to no commit is acked only when the log says that nobo
 somebody has, this actor knows nothing any more: it drops everything, unacked.
 """
 
+import asyncio
 import logging
 import secrets
 from collections import deque
@@ -335,10 +336,14 @@ class Actor:
         lane, spans = self.lane(branch_id), self.spans(branch_id)
         before = self._turn_of(branch_id)
         hit("kernel.before_commit")
+        meanwhile = asyncio.get_running_loop().call_soon(self._foresee, outcome)
         try:
             stored = await self._commit(outcome, branch_id)
-        except (Refused, Malformed) as error:
-            return error  # nothing was stored: it is too long, or cannot be written as JSON
+        except (Refused, Malformed) as error:  # nothing was stored: it is too long, or cannot be JSON
+            await self._reconcile()
+            return error
+        finally:
+            meanwhile.cancel()
         hit("kernel.committed_not_performed")
         self._current = True
         after = self._turn_of(branch_id)
@@ -348,14 +353,20 @@ class Actor:
             lane.events += (record for record in stored if record.correlation_id == command_id)
         spans.record(stored)
         try:
-            await self._write_files(stored, report)
             await self._perform(outcome)
             hit("kernel.performed_not_acked")
             if (before is not None or held is not None) and after is None:
                 await self._reception.turns.ended(branch_id, before)
         except Permanent as error:  # the commit stands: its input must come again, and is not to be refused
             raise Unavailable(f"what is owed cannot be done: {error}") from error
+        await self._write_files(stored, report)  # last, since nobody waits for them
         return outcome
+
+    def _foresee(self, decision: Decision) -> None:
+        """A commit is on its way: what it will owe is worked out meanwhile."""
+        session = decision.session
+        if self._performer is not None and session is not None and self.projections.has_policy_of(session):
+            self._performer.foresee(session)
 
     async def _perform(self, decision: Decision) -> None:
         self.projections.touch()
@@ -363,8 +374,12 @@ class Actor:
         if session is None or session.manifest is None or self._performer is None:
             return
         await self._patience.until(lambda: self.projections.policy(session))
-        await self._performer.reconcile(session)
+        await self._reconcile()
         await self._performer.withdraw(decision.withdraw)
+
+    async def _reconcile(self) -> None:
+        if self._performer is not None and self.session is not None:
+            await self._performer.reconcile(self.session)
 
     def _turn_of(self, branch_id: str) -> Turn | None:
         branch = self.session.branches.get(branch_id) if self.session is not None else None

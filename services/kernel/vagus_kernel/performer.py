@@ -7,6 +7,7 @@ answered. A ticket is stored before anything is acked: nothing else would ask fo
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,6 +74,7 @@ class Performer:
         self._post = post
         self._traceparent = traceparent
         self._performed: dict[str, _Performed] = {}
+        self._foreseen: tuple[Session | None, dict[str, Owed]] = (None, {})
         self._waiting = 0
 
     @property
@@ -87,8 +89,7 @@ class Performer:
         Raises:
             Unavailable, OutcomeUnknown, Busy: A ticket could not be stored.
         """
-        timeout_s = self._ports.settings.approval_timeout_s
-        owed = {effect.effect_id: effect for effect in react(session, approval_timeout_s=timeout_s)}
+        owed = self._owed(session)
         for effect_id in [known for known in self._performed if known not in owed]:
             self._forget(self._performed.pop(effect_id))
         running = sum(isinstance(done.effect, RunTool) for done in self._performed.values())
@@ -106,6 +107,28 @@ class Performer:
             elif isinstance(effect, RunTool) and effect.cancelling and done.cancelled_at is None:
                 done.effect = effect
                 await self._cancel(done, effect)
+
+    def foresee(self, session: Session) -> None:
+        """The state will be this one, if the commit on its way is stored: work out what it owes.
+
+        Gates are asked already. They change nothing, and nobody acts on an answer to what is not on the log:
+        only this kernel knows the question, and it gives up when the commit fails.
+        """
+        for effect_id, effect in self._owed(session).items():
+            if isinstance(effect, AskGate) and effect_id not in self._performed:
+                done = _Performed(effect, 1, clock.now_ns())
+                subject = self._ports.subjects.gate(effect.request.session_id)
+                data, headers = self._parcel(effect.request, done, effect.branch_id)
+                with suppress(Permanent):  # the usual way will find the same, and know what to do about it
+                    self._ports.bus.send(subject, data, headers=headers)
+                    self._performed[effect_id] = done
+
+    def _owed(self, session: Session) -> dict[str, Owed]:
+        if self._foreseen[0] is not session:
+            timeout_s = self._ports.settings.approval_timeout_s
+            effects = react(session, approval_timeout_s=timeout_s)
+            self._foreseen = session, {effect.effect_id: effect for effect in effects}
+        return self._foreseen[1]
 
     def sign(self, effect_id: str, *, ended: bool = False) -> None:
         """A sign of the effect's being worked on: a verdict, a running tool's heartbeat, or its end."""
@@ -217,9 +240,7 @@ class Performer:
         await self._send(subject, request, done, effect.branch_id)
 
     async def _send(self, subject: str, message: msgspec.Struct, done: _Performed, branch_id: str) -> None:
-        headers = {"Nats-Msg-Id": f"{done.effect.effect_id}.{done.attempt}"}
-        telemetry.inject(headers, self._traceparent(branch_id))
-        data = msgspec.json.encode(message)
+        data, headers = self._parcel(message, done, branch_id)
         try:
             if done.attempt == 1:
                 await self._ports.bus.publish(subject, data, headers=headers)
@@ -227,6 +248,13 @@ class Performer:
                 self._tasks.start_soon(self._send_again, subject, data, headers)
         except Permanent as error:  # such as for its length: it will never be answered
             self._post(GiveUp(branch_id=branch_id, reason=error.message))
+
+    def _parcel(
+        self, message: msgspec.Struct, done: _Performed, branch_id: str
+    ) -> tuple[bytes, dict[str, str]]:
+        headers = {"Nats-Msg-Id": f"{done.effect.effect_id}.{done.attempt}"}
+        telemetry.inject(headers, self._traceparent(branch_id))
+        return msgspec.json.encode(message), headers
 
     async def _send_again(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
         try:

@@ -37,9 +37,13 @@ class Projections:
         """The session has changed."""
         self._dirty = True
 
+    def has_policy_of(self, session: Session) -> bool:
+        """Whether gates find the policy that a state has."""
+        return self._policy_version >= session.policy_version
+
     async def policy(self, session: Session) -> None:
         """Make sure that gates find the present policy; before any of them is asked about it."""
-        if session.policy is None or self._policy_version >= session.policy_version:
+        if session.policy is None or self.has_policy_of(session):
             return
         entry = PolicyInForce(version=session.policy_version, policy=session.policy)
         await self._ports.policies.put(self._session_id, msgspec.json.encode(entry))
