@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import msgspec
@@ -33,7 +34,7 @@ from vagus.contract.state import AgentStateVector, BudgetState, LoopPhase, Opera
 from vagus.contract.streams import MEMBERS, TICKETS, TOOLBOX
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import ToolboxEntry, ToolDefinition
-from vagus.runtime.bucket import Bucket
+from vagus.runtime.bucket import Bucket, Entry
 from vagus.runtime.bus import Bus, connect
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.provision import ensure
@@ -410,7 +411,7 @@ def ticket(
         tool_name="fs.write",
         capability="fs:write:/session/x",
         reason="approval required for tool fs.write",
-        created_at=f"2026-04-05T12:26:0{len(approval_id)}Z",
+        created_at=f"2026-04-05T12:26:{len(approval_id):02}Z",
         branch_id="main",
         tool_run_id="r",
         arguments={},
@@ -453,12 +454,34 @@ async def test_an_answer_is_stored_for_the_approver_and_confirmed(
 
 
 @pytest.mark.parametrize("bad", ["nobody", "", "a.b", "*", ">", "a b", "ä"])
-async def test_an_answer_to_no_ticket_is_refused(
+async def test_an_answer_to_what_is_no_ticket_is_refused_at_once(
     client: Client, bad: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tickets, "NEW_TICKET_S", 0.1)
-    with pytest.raises(vagus.ApprovalNotPending, match="approval not pending"):
+    monkeypatch.setattr(tickets, "NEW_TICKET_S", 3600.0)
+    with anyio.fail_after(30), pytest.raises(vagus.ApprovalNotPending, match="approval not pending"):
         await client.deny(bad, actor="bob")
+
+
+async def test_a_ticket_that_was_just_named_is_waited_for(
+    client: Client, bus: Bus, subjects: Subjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, looks = str(uuid4()), 0
+    bucket, entries = Bucket(bus, subjects.named(TICKETS)), Bucket.entries
+
+    async def looked(self: Bucket, wanted: str) -> list[Entry]:
+        nonlocal looks
+        if (looks := looks + 1) == 2:
+            await bucket.put(f"s.{named}", msgspec.json.encode(ticket(named)))
+        return await entries(self, wanted)
+
+    monkeypatch.setattr(Bucket, "entries", looked)
+    monkeypatch.setattr(tickets, "NEW_TICKET_S", 60.0)
+    monkeypatch.setattr(limits, "REPLY_TIMEOUT_S", 0.1)
+    with pytest.raises(vagus.OutcomeUnknown, match="it is stored"):
+        await client.deny(named, actor="bob")
+    monkeypatch.setattr(tickets, "NEW_TICKET_S", 0.1)
+    with pytest.raises(vagus.ApprovalNotPending):
+        await client.deny(str(uuid4()), actor="bob")
 
 
 async def test_an_answer_that_no_approver_confirms_has_an_unknown_outcome(

@@ -100,7 +100,9 @@ class Client:
     async def approve(self, approval_id: str, *, actor: str, reason: str = "") -> ApprovalTicket:
         """Allow what a ticket asks for; the call then runs by itself, if the policy still allows it.
 
-        Raises `ApprovalNotPending` if there is no such ticket or it has been answered.
+        Raises `ApprovalNotPending` if there is no such ticket or it has been answered. For an id that a tick
+        might just have named this takes two seconds: until an approver has made the ticket, only the log of a
+        session knows it, and the id does not tell of which.
         """
         return await self._tickets.answer(approval_id, ApprovalDecision.APPROVED, actor=actor, reason=reason)
 

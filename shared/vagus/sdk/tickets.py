@@ -1,7 +1,7 @@
 """Approval tickets as people see them: what waits for an answer, and answering it."""
 
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import anyio
 import msgspec
@@ -19,7 +19,7 @@ from vagus.sdk.post import encoded, store_once
 from vagus.sdk.replies import Replies
 
 NEW_TICKET_S: Final = 2.0
-"""How long a ticket that is not there is waited for."""
+"""How long a ticket that is not there, and that a tick may have named a moment ago, is waited for."""
 POLL_S: Final = 0.05
 
 
@@ -74,16 +74,28 @@ class Tickets:
         )
 
     async def _find(self, approval_id: str) -> ApprovalTicket:
-        """The ticket. One that a tick has just named may be a moment away: the approver makes it."""
-        with anyio.move_on_after(NEW_TICKET_S):
-            while True:
-                try:
-                    entries = await self._bucket.entries(f"*.{approval_id}")
-                except Malformed:
-                    break  # no key is spelled like this
-                for entry in entries:
-                    ticket = decode(entry.value, ApprovalTicket)
-                    if ticket.approval_id == approval_id:  # and not a wildcard that happens to match
-                        return ticket
-                await anyio.sleep(POLL_S)
-        raise ApprovalNotPending(f"approval not pending: {approval_id}")
+        """The ticket. One that a tick has just named may be a moment away: the approver makes it.
+
+        Its log cannot be asked instead: the id does not tell which session's that is.
+        """
+        deadline = anyio.current_time() + (NEW_TICKET_S if _is_a_kernels(approval_id) else 0.0)
+        while True:
+            try:
+                entries = await self._bucket.entries(f"*.{approval_id}")
+            except Malformed:
+                entries = []  # no key is spelled like this
+            for entry in entries:
+                ticket = decode(entry.value, ApprovalTicket)
+                if ticket.approval_id == approval_id:  # and not a wildcard that happens to match
+                    return ticket
+            if anyio.current_time() >= deadline:
+                raise ApprovalNotPending(f"approval not pending: {approval_id}")
+            await anyio.sleep(POLL_S)
+
+
+def _is_a_kernels(approval_id: str) -> bool:
+    """Whether a kernel makes ids like this: all that it names are."""
+    try:
+        return str(UUID(approval_id)) == approval_id
+    except ValueError:
+        return False
