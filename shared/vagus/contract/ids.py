@@ -26,9 +26,14 @@ _ID = re.compile(PATTERN)
 
 def check_id(what: str, value: str) -> str:
     """Return `value` if it is a valid id, else raise `InvalidId` naming `what` it should have been."""
-    if isinstance(value, str) and _ID.match(value):
+    if is_id(value):
         return value
     raise InvalidId(what, value)
+
+
+def is_id(value: object) -> bool:
+    """Whether `value` is a valid id."""
+    return isinstance(value, str) and _ID.match(value) is not None
 
 
 class Mint:

@@ -22,6 +22,7 @@ import anyio
 
 from vagus.contract import limits
 from vagus.contract.errors import Permanent, VagusError
+from vagus.contract.ids import is_id
 from vagus.contract.streams import ConsumerSpec
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus
@@ -126,7 +127,8 @@ class _Clerk:
             wait_s = min(wait_s * 2, RETRY_MOST_S)
 
     async def _bury(self, delivery: Delivery, reason: str) -> None:
-        where = f"{self._kind}.{Subjects.last_token(delivery.subject)}"
+        session = Subjects.last_token(delivery.subject)
+        where = f"{self._kind}.{session}" if is_id(session) else self._kind
         await dead_letter(self._bus, self._subjects, where, delivery, reason)
 
 

@@ -8,7 +8,7 @@ consumer again when the server has lost it. It costs no task: arrivals, acks and
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,7 +16,7 @@ import anyio
 import msgspec
 
 from vagus.contract import limits
-from vagus.contract.errors import Busy, OutcomeUnknown, Refused, Unavailable, VagusError
+from vagus.contract.errors import VagusError
 from vagus.contract.streams import ConsumerSpec
 from vagus.contract.subjects import Subjects
 from vagus.runtime.answers import read_answer
@@ -35,7 +35,10 @@ RETRY_S: Final = 0.5
 _MADE: Final = "made"
 CLOSE_TIMEOUT_S: Final = 2.0
 REASON_CHARS: Final = 1000
-_DEAD_LETTER_HEADERS: Final = 16 * limits.KIB
+_DEAD_LETTER_HEADERS: Final = 32 * limits.KIB
+"""What all headers of a dead letter take at most."""
+_OWN_HEADERS: Final = 8 * limits.KIB
+"""What those of the message itself may take of that: whoever sent it chose them."""
 _NEXT: Final = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}'
 
 
@@ -314,14 +317,12 @@ async def dead_letter(bus: Bus, subjects: Subjects, where: str, delivery: Delive
         subjects: The names.
         where: Subject tokens under the dead letters: the process kind and, if known, the session.
         delivery: The message; its data is kept (`Vagus-Size` is there when it had to be cut), its headers
-            too, those with a meaning to the server as `Vagus-Original-...`.
+            too, as far as there is room (`Vagus-Left-Out` counts the others), those with a meaning to the
+            server as `Vagus-Original-...`.
         reason: One line for a person.
     """
     room = bus.max_payload - _DEAD_LETTER_HEADERS
-    headers = {
-        f"Vagus-Original-{name}" if name.startswith("Nats-") else name: value
-        for name, value in delivery.headers.items()
-    }
+    headers = _own(delivery.headers)
     headers["Vagus-Reason"] = " ".join(reason.split())[:REASON_CHARS]
     headers["Vagus-Subject"] = delivery.subject
     headers["Vagus-Deliveries"] = str(delivery.deliveries)
@@ -335,7 +336,7 @@ async def dead_letter(bus: Bus, subjects: Subjects, where: str, delivery: Delive
             msg_id=f"{delivery.stream}.{delivery.stream_sequence}",
             headers=headers,
         )
-    except (Busy, OutcomeUnknown, Refused, Unavailable) as error:
+    except VagusError as error:
         log.error("no dead letter for %s of %s: %s", headers["Vagus-Sequence"], delivery.subject, error)
         await delivery.nak(limits.ACK_WAIT_S)
     else:
@@ -343,6 +344,22 @@ async def dead_letter(bus: Bus, subjects: Subjects, where: str, delivery: Delive
             "dead letter: %s (%s): %s", delivery.subject, headers["Vagus-Sequence"], headers["Vagus-Reason"]
         )
         await delivery.term()
+
+
+def _own(headers: Mapping[str, str]) -> dict[str, str]:
+    """A message's headers as its dead letter can have them: each on one line, and not too many."""
+    kept: dict[str, str] = {}
+    room = _OWN_HEADERS
+    for number, field in enumerate(headers.items()):
+        name, value = (" ".join(text.split()) for text in field)
+        if name.startswith("Nats-"):
+            name = f"Vagus-Original-{name}"
+        room -= len(f"{name}: {value}\r\n".encode())
+        if room < 0:
+            kept["Vagus-Left-Out"] = str(len(headers) - number)
+            break
+        kept[name] = value
+    return kept
 
 
 def _nothing() -> None:

@@ -172,7 +172,7 @@ class Wire(Client):
             return
         fields = _decode(headers) if headers else NO_HEADERS
         try:
-            handler(Message(subject.decode(), data, fields, reply.decode()))
+            handler(Message(_text(subject), data, fields, _text(reply)))
         except Exception as error:  # else nats-py would stop reading, and say nothing
             self._on_bug(error)
 
@@ -181,6 +181,11 @@ def _check_subject(subject: str) -> None:
     """Refuse white space: with a subject from outside (a client's reply inbox) it would inject commands."""
     if not subject or " " in subject or not subject.isprintable():
         raise Malformed(f"not a subject: {subject[:80]!r}")
+
+
+def _text(subject: bytes) -> str:
+    """As text, whatever its bytes: the server lets clients choose any, and no choice may end who hears it."""
+    return subject.decode("utf-8", "replace")
 
 
 def _encode(headers: Mapping[str, str]) -> bytes:
