@@ -7,7 +7,7 @@ somebody has, this actor knows nothing any more: it drops everything, unacked.
 
 import asyncio
 import logging
-import secrets
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
@@ -99,6 +99,7 @@ class Actor:
         self._snapshot_kept = anyio.Event()
         self._snapshot_kept.set()
         self._tasks: TaskGroup
+        self._time: Callable[[], float]
         self._thinker: Thinker
         self.onion: Onion
 
@@ -177,7 +178,8 @@ class Actor:
         return left
 
     def _prepare(self, tasks: TaskGroup) -> None:
-        self._clock_at = anyio.current_time() + CLOCK_S
+        self._time = asyncio.get_running_loop().time
+        self._clock_at = self._time() + CLOCK_S
         self._tasks = tasks
         self._thinker = Thinker(self.ports, tasks, self.put)
         self.onion = Onion(
@@ -216,7 +218,7 @@ class Actor:
         while not self._stopping:
             while self._items and not self._stopping:
                 await self._handle(self._items.popleft())
-                if anyio.current_time() >= self._clock_at:
+                if self._time() >= self._clock_at:
                     break
             if self.session is None and not self._items:
                 return  # there is nothing to remember of a session that does not exist
@@ -224,8 +226,8 @@ class Actor:
                 self._snapshot_kept = anyio.Event()
                 self._tasks.start_soon(self._snapshot, self.ports.files.written)
             await self._sleep()
-            if self._reconnected or anyio.current_time() >= self._clock_at:
-                self._clock_at = anyio.current_time() + CLOCK_S
+            if self._reconnected or self._time() >= self._clock_at:
+                self._clock_at = self._time() + CLOCK_S
                 again, self._reconnected = self._reconnected, False
                 await self._on_clock(again)
 
@@ -235,14 +237,14 @@ class Actor:
         if self._items or self._stopping or self._reconnected:
             return
         if self.busy or self.projections.dirty:
-            with anyio.move_on_after(self._clock_at - anyio.current_time()):
+            with anyio.move_on_after(self._clock_at - self._time()):
                 await self._arrived.wait()
         else:
             await self._arrived.wait()
-            self._clock_at = anyio.current_time() + CLOCK_S
+            self._clock_at = self._time() + CLOCK_S
 
     async def _handle(self, item: Item) -> None:
-        self.touched_at = anyio.current_time()
+        self.touched_at = self._time()
         self._current, self._in_hand = False, item
         await self._reception.handle(item)
         self._in_hand = None
@@ -390,7 +392,7 @@ class Actor:
         return Context(
             config=self.ports.config,
             now=clock.now(),
-            seed=secrets.token_bytes(16),
+            seed=os.urandom(16),
             tools=self.ports.toolbox,
             trace_id=ids[0] if ids else None,
             span_id=ids[1] if ids else None,

@@ -30,11 +30,12 @@ class Patience:
         Raises:
             Unavailable, OutcomeUnknown, Busy: It has failed for too long.
         """
-        deadline = anyio.current_time() + PATIENCE_S
+        deadline: float | None = None
         while True:
             try:
                 return await attempt()
             except (Unavailable, OutcomeUnknown, Busy):
+                deadline = deadline or anyio.current_time() + PATIENCE_S
                 if self._lost or anyio.current_time() > deadline:
                     raise
                 await anyio.sleep(RETRY_S)
