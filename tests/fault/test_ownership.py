@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 import vagus
+from tests.kit.audit import RICH, ended_ticks
 from tests.kit.processes import process
 from tests.kit.system import PARTITIONS, system
 from tests.kit.waiting import eventually
@@ -60,6 +61,42 @@ async def test_a_stalled_kernel_that_wakes_up_writes_nothing(
         assert after.count("Heartbeat") == 2
         assert (await session.verify()).ok
         assert (whole.root / "sessions" / "s" / "ran.txt").read_text() == "x"
+
+
+async def test_of_two_kernels_with_one_name_the_younger_ends_and_the_elder_goes_on(
+    broker: EmbeddedServer, subjects: Subjects, tmp_path: Path
+) -> None:
+    async with system(broker.url, subjects, tmp_path, services="gate runner", effect_retry=1) as whole:
+        environ = whole.environ | {"VAGUS_INSTANCE": "twin"}
+        async with (
+            process("vagus_kernel", environ, tmp_path / "elder.log") as elder,
+            process("vagus_kernel", environ, tmp_path / "younger.log", ready=False) as younger,
+        ):
+
+            async def ticks(name: str) -> None:
+                """While the younger lives, and once more."""
+                session = await whole.client.create_session(
+                    owner="me", policy=POLICY, session_id=name, budget=RICH
+                )
+                sent: set[str] = set()
+                alone = False
+                while not alone:
+                    alone = not younger.runs
+                    command_id = f"{name}-{len(sent)}"
+                    sent.add(command_id)
+                    call = vagus.ToolCall(tool_name="fs.write", input={"path": "a", "content": command_id})
+                    output = await session.tick(command_id, tool=call, command_id=command_id, timeout_s=60)
+                    assert [result.status for result in output.tool_results] == ["ok"]
+                assert await ended_ticks(session) == sent
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(4):
+                    tasks.start_soon(ticks, f"s{number}")
+                assert await younger.ended(timeout_s=60) == 2
+            assert elder.runs
+    said = younger.log.read_text().splitlines()
+    assert "vagus_kernel: another kernel.twin lives: every kernel needs a VAGUS_INSTANCE of its own" in said
+    assert not [line for line in said if "Traceback" in line]
 
 
 async def test_a_full_inbox_refuses_and_heals(

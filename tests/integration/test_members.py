@@ -34,6 +34,14 @@ async def test_members_come_and_go_with_their_leases(bus: Bus, subjects: Subject
     assert await bucket.keys() == []
 
 
+async def test_a_lease_that_another_has_taken_over_is_left_to_it(
+    bus: Bus, subjects: Subjects, bucket: Bucket
+) -> None:
+    async with Lease(bus, subjects, "kernel.a", {"v": 1}):
+        await bucket.put("kernel.a", b'{"v":2}')
+    assert await bucket.keys() == ["kernel.a"]
+
+
 async def test_a_change_is_told_once_also_when_nobody_waited(
     bus: Bus, subjects: Subjects, bucket: Bucket
 ) -> None:

@@ -41,6 +41,11 @@ class RealProcess:
                 await anyio.sleep(0.02)
         return int(self._process.returncode)
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs."""
         if self._process.poll() is None:
@@ -48,11 +53,14 @@ class RealProcess:
 
 
 @asynccontextmanager
-async def process(module: str, environ: Mapping[str, str], log: Path) -> AsyncIterator[RealProcess]:
-    """Run a process while the block lasts; it is killed at the end if it still runs."""
+async def process(
+    module: str, environ: Mapping[str, str], log: Path, *, ready: bool = True
+) -> AsyncIterator[RealProcess]:
+    """Run a process while the block lasts, which begins when it is `ready`; killed at the end if it runs."""
     running = RealProcess(module, environ, log)
     try:
-        await running.ready()
+        if ready:
+            await running.ready()
         yield running
     finally:
         running.send(signal.SIGKILL)

@@ -34,7 +34,7 @@ class Lease:
     """Says that we live: `async with Lease(bus, subjects, "kernel.k1"): ...`.
 
     Taken at entry (one left behind under the same key is taken over), renewed every `limits.MEMBER_RENEW_S`
-    and after each reconnect, removed at exit.
+    and after each reconnect, removed at exit unless another has taken it over.
 
     Args:
         bus: The connection.
@@ -68,9 +68,14 @@ class Lease:
             self._timer.cancel()
         with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True):
             try:
-                await self._bucket.delete(self._key)
+                await self._release()
             except VagusError as failure:
                 log.info("the lease %s is left to expire: %s", self._key, failure.message)
+
+    async def _release(self) -> None:
+        held = await self._bucket.get(self._key, fresh=True)
+        if held is not None and held.value == self._body:  # else it is the lease of another of our name
+            await self._bucket.delete(self._key)
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(limits.MEMBER_RENEW_S, self._tick)
