@@ -177,6 +177,7 @@ def test_every_instrument_has_its_name_unit_and_attributes(metrics: InMemoryMetr
     telemetry.record_tool("fs.read", SpanStatus.TIMEOUT)
     telemetry.record_budget(100, 4.5)
     telemetry.record_mode("explore", "verify")
+    telemetry.record_late("verdict")
     data = metrics.get_metrics_data()
     assert data is not None
     seen = {
@@ -196,6 +197,7 @@ def test_every_instrument_has_its_name_unit_and_attributes(metrics: InMemoryMetr
         "life.budget.tokens_remaining": ("token", [{}]),
         "life.budget.cost_remaining_usd": ("USD", [{}]),
         "life.mode.transitions": ("", [{"life.mode.from": "explore", "life.mode.to": "verify"}]),
+        "vagus.kernel.late_answers": ("", [{"vagus.role": "verdict"}]),
     }
 
 

@@ -10,7 +10,7 @@ from vagus.contract.commands import decode_command
 from vagus.contract.errors import Busy, Malformed, Permanent, Refused, VagusError
 from vagus.contract.messages import Report, ReportType, Role, Verdict, decode
 from vagus.contract.subjects import Subjects
-from vagus.runtime import clock
+from vagus.runtime import clock, telemetry
 from vagus.runtime.queue import Delivery
 from vagus_kernel import inputs
 from vagus_kernel.desk import Desk
@@ -113,16 +113,24 @@ class Reception:
     async def _verdict(self, delivery: Delivery) -> None:
         verdict = decode(delivery.data, Verdict)
         self._actor.sign(verdict.effect_id)
+        late = self._waiting_for(verdict.effect_id) is None
         await self._answer(inputs.VerdictGiven(verdict=verdict, deadline=self._deadline(verdict.effect_id)))
-        await self._actor.settle(delivery)
+        await self._settle(delivery, Role.VERDICT, late=late)
 
     async def _report(self, delivery: Delivery) -> None:
         report = decode(delivery.data, Report)
         if report.type is ReportType.REPORT and report.report is None:
             raise Malformed("not a Report: type report without a report")
         self._actor.sign(report.effect_id, ended=report.type is not ReportType.STARTED)
+        late = self._waiting_for(report.effect_id) is None
         await self._answer(inputs.ToolReported(report=report))
+        await self._settle(delivery, Role.REPORT, late=late)
+
+    async def _settle(self, delivery: Delivery, role: Role, *, late: bool) -> None:
+        """Ack an answer. One to what has ended is not logged, but counted."""
         await self._actor.settle(delivery)
+        if late:
+            telemetry.record_late(role)
 
     async def _answer(self, given: Input) -> None:
         """An answer to an effect. One that cannot be stored ends its turn instead."""

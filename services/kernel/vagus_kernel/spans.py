@@ -1,5 +1,6 @@
 """What turns look like to OpenTelemetry: spans that cover their phases, and the metrics of a turn."""
 
+import time
 from collections.abc import Iterable
 
 from vagus.contract.clock import parse
@@ -26,6 +27,7 @@ class TurnSpans:
             telemetry.BRANCH_ID: branch_id,
         }
         self._turn: Span | None = None
+        self._began = 0.0
         self._phase: Span | None = None
 
     @property
@@ -39,6 +41,7 @@ class TurnSpans:
     def begin(self, traceparent: str | None) -> None:
         """A turn begins, or is taken over from another kernel."""
         if self._turn is None:
+            self._began = time.monotonic()
             attributes = {
                 **self._attributes,
                 telemetry.OPERATION: telemetry.INVOKE_AGENT,
@@ -78,12 +81,12 @@ class TurnSpans:
                 telemetry.LOOP_PHASE, attributes, self._turn.context, at_ns=at_ns
             )
 
-    def end(self, error: str | None = None) -> None:
-        """The turn is over."""
+    def end(self, *, finished: bool = False) -> None:
+        """The turn has `finished`; or it never began, or is another kernel's from now on."""
         if self._phase is not None:
             self._phase.end()
         if self._turn is not None:
-            if error is not None:
-                self._turn.fail(error)
             self._turn.end()
+            if finished:
+                telemetry.record_duration(telemetry.INVOKE_AGENT, time.monotonic() - self._began)
         self._turn = self._phase = None

@@ -15,8 +15,10 @@ from vagus.contract.commands import Tick
 from vagus.contract.errors import Busy, Interrupted, Refused, VagusError
 from vagus.contract.events import EventRecord
 from vagus.contract.ids import Mint
+from vagus.contract.messages import Role
 from vagus.contract.outcome import tick_output
 from vagus.contract.sessions import TickOutput
+from vagus.runtime import telemetry
 from vagus.runtime.queue import Delivery
 from vagus_kernel import inputs
 from vagus_kernel.decide import Decision
@@ -86,6 +88,7 @@ class Turns:
         found = session.waiting_for(held.key) if session is not None else None
         if found is None:
             await self._actor.settle(delivery)
+            telemetry.record_late(Role.RESOLUTION)
             return
         branch_id = found[0].branch_id
         self._actor.lane(branch_id).waiting.append(held)
@@ -161,6 +164,8 @@ class Turns:
             lane.free()
             refused = decision if isinstance(decision, VagusError) else None
             await self._refuse(held, refused or await self._ended_before(branch_id, held.key))
+            if refused is None and isinstance(held.input, Resolution):
+                telemetry.record_late(Role.RESOLUTION)
             self._actor.put(Advance(branch_id))
 
     async def _begin_turn(self, branch_id: str, held: Held, given: Input) -> Decision | VagusError:
@@ -191,7 +196,7 @@ class Turns:
         """
         lane = self._actor.lane(branch_id)
         output = tick_output(await self._events(branch_id, lane, turn))
-        self._actor.spans(branch_id).end()
+        self._actor.spans(branch_id).end(finished=True)
         if lane.wrapped:  # the middlewares go on, and give the reply
             lane.events = []
             outcome = output or Interrupted("the turn has no end on the log")

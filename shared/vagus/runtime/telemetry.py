@@ -72,6 +72,7 @@ POLICY_RULE: Final = "life.policy.rule_id"
 POLICY_VERSION: Final = "life.policy.version"
 APPROVAL_ID: Final = "life.approval.id"
 APPROVAL_DECISION: Final = "life.approval.decision"
+ROLE: Final = "vagus.role"
 MODE_FROM: Final = "life.mode.from"
 MODE_TO: Final = "life.mode.to"
 PROGRESS: Final = "life.state.progress"
@@ -89,6 +90,7 @@ TOOL_EXECUTIONS: Final = "life.tool.executions"
 BUDGET_TOKENS: Final = "life.budget.tokens_remaining"
 BUDGET_COST: Final = "life.budget.cost_remaining_usd"
 MODE_TRANSITIONS: Final = "life.mode.transitions"
+LATE_ANSWERS: Final = "vagus.kernel.late_answers"
 
 enabled: bool = False
 """Whether anything is recorded. Read it as `telemetry.enabled`: it changes."""
@@ -230,6 +232,12 @@ def record_mode(before: str, after: str) -> None:
         _instruments.modes.add(1, {MODE_FROM: before, MODE_TO: after})
 
 
+def record_late(role: str) -> None:
+    """An answer (verdict, report or resolution: its role) came to what had ended: only this tells of it."""
+    if _instruments is not None:
+        _instruments.late.add(1, {ROLE: role})
+
+
 # Setting up -----------------------------------------------------------------------------------------------
 
 
@@ -310,6 +318,7 @@ class _Instruments:
         self.budget_tokens = meter.create_gauge(BUDGET_TOKENS, unit="token")
         self.budget_cost = meter.create_gauge(BUDGET_COST, unit="USD")
         self.modes = meter.create_counter(MODE_TRANSITIONS)
+        self.late = meter.create_counter(LATE_ANSWERS)
 
 
 def _remote(parent: str | None) -> "Context | None":
