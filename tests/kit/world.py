@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from tests.kit.fake_files import FakeFiles
+from tests.kit.fake_tickets import FakeTickets
 from tests.kit.warp import Clock, WarpLoop
 from vagus.contract import commands, limits
 from vagus.contract.approvals import ApprovalDecision, ApprovalTicket, Resolution, TicketState
@@ -254,6 +255,7 @@ class Process:
             sessions=bucket("SESSIONS"),
             policies=bucket("POLICIES"),
             calls=bucket("CALLS"),
+            tickets=cast("Bucket", FakeTickets(self.world.tickets, self.passes)),
             toolbox=cast("Toolbox", TOOLS),
             providers=cast("Providers", Model(self)),
             keep_alive=self.keep_alive,

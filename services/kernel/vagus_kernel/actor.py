@@ -210,6 +210,8 @@ class Actor:
         if session is not None and session.manifest is not None and not self._stopping:
             await self.make_workspace()
             await self.projections.known_policy(session)
+            if self._performer is not None:
+                await self._performer.withdraw_forgotten(session, self.ledger.check)
             if any(branch.turn is not None or branch.waiting for branch in session.branches.values()):
                 await self.apply(inputs.Resumed(snapshot=self.ledger.snapshot_id))
         self._active = True

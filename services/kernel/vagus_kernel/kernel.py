@@ -173,6 +173,7 @@ async def make_ports(bus: Bus, settings: KernelSettings) -> AsyncIterator[Ports]
                 sessions=bucket(streams.SESSIONS),
                 policies=bucket(streams.POLICIES),
                 calls=bucket(streams.CALLS),
+                tickets=bucket(streams.TICKETS),
                 toolbox=toolbox,
                 providers=providers,
                 keep_alive=keep_alive,

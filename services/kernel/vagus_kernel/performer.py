@@ -6,7 +6,7 @@ answered. A ticket is stored before anything is acked: nothing else would ask fo
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -16,9 +16,9 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from vagus.contract import clock as instants
-from vagus.contract.approvals import ApprovalDecision, Resolution, TicketState
+from vagus.contract.approvals import ApprovalDecision, ApprovalTicket, Resolution, TicketState
 from vagus.contract.claims import CANCELLED, Claim, claim_key
-from vagus.contract.errors import Conflict, Permanent, VagusError
+from vagus.contract.errors import Conflict, Malformed, Permanent, VagusError
 from vagus.contract.limits import DEADLINE_GRACE_S
 from vagus.contract.messages import ToolRequest, decode
 from vagus.contract.tools import DEFAULT_POOL
@@ -162,6 +162,23 @@ class Performer:
             ticket = replace(effect.ticket, state=TicketState.WITHDRAWN)
             subject = self._ports.subjects.approval(ticket.session_id)
             await self._store(subject, ticket, f"{ticket.approval_id}.withdrawn")
+
+    async def withdraw_forgotten(self, session: Session, check: Callable[[], Awaitable[None]]) -> None:
+        """Withdraw open tickets that no call waits for: a kernel has died between a commit and `withdraw`.
+
+        `check` raises if the state is out of date: then such a ticket may be that of a call which is newer.
+        """
+        key = f"{session.session_id}.*"
+        forgotten: list[WithdrawTicket] = []
+        for entry in await self._patience.until(lambda: self._ports.tickets.entries(key)):
+            with suppress(Malformed):
+                # of another version: not ours to withdraw, and no reason to stand still
+                ticket = decode(entry.value, ApprovalTicket)
+                if ticket.state is TicketState.PENDING and session.waiting_for(ticket.approval_id) is None:
+                    forgotten.append(WithdrawTicket(ticket=ticket))
+        if forgotten:
+            await check()
+            await self.withdraw(forgotten)
 
     # When -------------------------------------------------------------------------------------------------
 

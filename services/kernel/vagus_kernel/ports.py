@@ -29,6 +29,7 @@ class Ports:
     sessions: Bucket
     policies: Bucket
     calls: Bucket
+    tickets: Bucket
     toolbox: Toolbox
     providers: Providers
     keep_alive: KeepAlive
