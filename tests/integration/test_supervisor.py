@@ -2,17 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-import msgspec
 import pytest
 
 import vagus
+from tests.kit.up import ENVIRON, alive, up
 from tests.kit.waiting import eventually
 from vagus.contract.errors import SettingsError, Unavailable
 from vagus.contract.policy import PRESETS
@@ -27,7 +25,6 @@ import vagus
 def double(number: int) -> int:
     return 2 * number
 """
-ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("VAGUS_")}
 
 
 @asynccontextmanager
@@ -40,14 +37,6 @@ async def running(folder: Path, **more: object) -> AsyncIterator[tuple[Superviso
 
 def left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
 async def test_whatever_dies_is_started_again_and_goes_on(tmp_path: Path) -> None:
@@ -119,35 +108,6 @@ async def test_embedded_runs_everything_and_leaves_nothing(
     assert left(tmp_path) == ["mine.py"]
 
 
-class Up(msgspec.Struct):
-    """What `vagus up --json` says."""
-
-    server: str
-    processes: list[dict[str, object]]
-
-    @property
-    def pids(self) -> list[int]:
-        return [int(str(process["pid"])) for process in self.processes]
-
-
-@asynccontextmanager
-async def up(folder: Path, *arguments: str) -> AsyncIterator[tuple[anyio.abc.Process, Up]]:
-    """`vagus up` as a process of its own, ready."""
-    command = [sys.executable, "-c", "from vagus.cli import main; main()", "up", "--store", str(folder)]
-    options = ["--port", "0", "--durability", "fast", "--json", *arguments]
-    async with await anyio.open_process([*command, *options], env=ENVIRON, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        line = b""
-        with anyio.fail_after(60):
-            while not line.endswith(b"\n"):
-                line += await process.stdout.receive()
-        try:
-            yield process, msgspec.json.decode(line, type=Up)
-        finally:
-            if process.returncode is None:
-                process.kill()
-
-
 async def test_ctrl_c_stops_everything_in_time_and_no_input_is_lost(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text(
@@ -155,29 +115,29 @@ async def test_ctrl_c_stops_everything_in_time_and_no_input_is_lost(tmp_path: Pa
     )
     slow = script.read_text().replace("[{", '[{"delay_ms": 60000, ', 1)
     script.write_text(slow)
-    async with up(tmp_path / "store", "--provider", f"scripted:{script}") as (process, first):
+    async with up(tmp_path / "store", "--provider", f"scripted:{script}") as terminal:
+        first = await terminal.ready()
         async with vagus.connect(first.server) as client:
             session = await client.create_session(owner="me", policy=PRESETS["default"], session_id="s")
             with pytest.raises(vagus.OutcomeUnknown):
                 await session.tick("hello", command_id="c1", timeout_s=0.5)
-        process.send_signal(signal.SIGINT)
-        with anyio.fail_after(10):
-            assert await process.wait() == 0
+        terminal.ctrl_c()
+        assert await terminal.stopped() == 0
     assert not any(alive(pid) for pid in first.pids)
     script.write_text(slow.replace("60000", "0"))
-    async with up(tmp_path / "store", "--provider", f"scripted:{script}") as (process, second):
-        async with vagus.connect(second.server) as client:
+    async with up(tmp_path / "store", "--provider", f"scripted:{script}") as terminal:
+        async with vagus.connect((await terminal.ready()).server) as client:
             with anyio.fail_after(30):
                 output = await (await client.session("s")).tick("hello", command_id="c1")
         assert output.text == "late"
-        process.send_signal(signal.SIGTERM)
-        with anyio.fail_after(10):
-            assert await process.wait() == 0
+        terminal.process.send_signal(signal.SIGTERM)
+        assert await terminal.stopped() == 0
 
 
 async def test_when_the_supervisor_is_killed_its_children_die(tmp_path: Path) -> None:
-    async with up(tmp_path / "store") as (process, found):
+    async with up(tmp_path / "store") as terminal:
+        found = await terminal.ready()
         assert all(alive(pid) for pid in found.pids)
-        process.kill()
-        await process.wait()
+        terminal.process.kill()
+        await terminal.process.wait()
         await eventually(lambda: not any(alive(pid) for pid in found.pids), timeout_s=10)
