@@ -86,7 +86,7 @@ class Actor:
         self._reception = Reception(self)
         self._items: deque[Item] = deque()
         self._unsettled: dict[Delivery, None] = {}
-        self._arrived = anyio.Event()
+        self._arrived = asyncio.Event()
         self._patience = Patience()
         self._stopping = False
         self._reconnected = False
@@ -235,12 +235,15 @@ class Actor:
 
     async def _sleep(self) -> None:
         """Wait for the next item, or for the clock if there is something to look at."""
-        self._arrived = anyio.Event()
+        self._arrived.clear()
         if self._items or self._stopping or self._reconnected:
             return
         if self.busy or self.projections.dirty:
-            with anyio.move_on_after(self._clock_at - self._time()):
+            timer = asyncio.get_running_loop().call_at(self._clock_at, self._arrived.set)
+            try:
                 await self._arrived.wait()
+            finally:
+                timer.cancel()
         else:
             await self._arrived.wait()
             self._clock_at = self._time() + CLOCK_S

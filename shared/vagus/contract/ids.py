@@ -36,6 +36,7 @@ def is_id(value: object) -> bool:
     return isinstance(value, str) and _ID.match(value) is not None
 
 
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _AT_ONCE: Final = 16
 """Ids that one hash is drawn out to: a decision makes about twenty."""
 
@@ -58,5 +59,4 @@ class Mint:
             self._digits = blake3.blake3(self._seed + number.to_bytes(4, "big")).hexdigest(16 * _AT_ONCE)
         self._count += 1
         text = self._digits[32 * place : 32 * place + 32]
-        variant = "89ab"[int(text[16], 16) & 3]
-        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"

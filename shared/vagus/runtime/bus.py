@@ -30,6 +30,8 @@ CONNECT_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 2.0
 PING_S: Final = 10
 """A connection that answers no ping for two of these is taken for dead."""
+BACKLOG_BYTES: Final = 64 * limits.KIB
+"""Sent and not taken by the system yet; from here on a publisher waits."""
 FEED_MESSAGES: Final = 4096
 """Unread messages of one subscriber."""
 LATE_CHECK_S: Final = 0.05
@@ -129,8 +131,9 @@ class Bus:
     ) -> None:
         """Send at most once, waiting (in bounds) while the socket is full. Otherwise as `send`."""
         self.send(subject, data, headers=headers, reply=reply)
-        with anyio.move_on_after(limits.REQUEST_TIMEOUT_S):
-            await self._wire.drained()
+        if self._wire.backlog > BACKLOG_BYTES:
+            with anyio.move_on_after(limits.REQUEST_TIMEOUT_S):
+                await self._wire.drained()
 
     async def store(
         self,

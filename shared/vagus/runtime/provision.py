@@ -83,7 +83,7 @@ def creation(spec: ConsumerSpec) -> tuple[str, Config]:
     address = f"{spec.stream}.{spec.name}"
     # One filter stands in the subject as well, where permissions can see it.
     target = f"{address}.{spec.filters[0]}" if len(spec.filters) == 1 else address
-    request = {"stream_name": spec.stream, "config": consumer_config(spec), "action": "create"}
+    request: Config = {"stream_name": spec.stream, "config": consumer_config(spec), "action": "create"}
     return f"CONSUMER.CREATE.{target}", request
 
 

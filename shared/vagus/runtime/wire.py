@@ -139,6 +139,13 @@ class Wire(Client):
         self._uncork()
         await self.close()
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that were sent, and that the system has not taken yet."""
+        writer: asyncio.StreamWriter | None = getattr(self._transport, "_io_writer", None)
+        held = sum(map(len, self._held_back))
+        return held if writer is None else held + writer.transport.get_write_buffer_size()
+
     async def drained(self) -> None:
         """Wait while the socket's buffer is full."""
         if self._transport is not None:
