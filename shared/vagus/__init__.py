@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from vagus.contract.state import AgentStateVector, BudgetState, OperatingMode, RiskLevel
     from vagus.contract.tools import Failure, Success, ToolCall, ToolDefinition, ToolOutcome
     from vagus.sdk.client import Client, connect
+    from vagus.sdk.deadletters import DeadLetter
     from vagus.sdk.event import Event
     from vagus.sdk.session import Session
     from vagus.sdk.tree import embedded
@@ -75,6 +76,7 @@ __all__ = [
     "CheckpointNotFound",
     "Client",
     "Conflict",
+    "DeadLetter",
     "Event",
     "EventKind",
     "EventRecord",
@@ -134,6 +136,7 @@ _HOMES = {
     "vagus.contract.state": ("AgentStateVector", "BudgetState", "OperatingMode", "RiskLevel"),
     "vagus.contract.tools": ("Failure", "Success", "ToolCall", "ToolDefinition", "ToolOutcome"),
     "vagus.sdk.client": ("Client", "connect"),
+    "vagus.sdk.deadletters": ("DeadLetter",),
     "vagus.sdk.event": ("Event",),
     "vagus.sdk.session": ("Session",),
     "vagus.sdk.tree": ("embedded",),

@@ -7,7 +7,7 @@ import vagus
 PUBLIC = [
     "AgentStateVector", "ApprovalDecision", "ApprovalNotPending", "ApprovalTicket", "BranchExists",
     "BranchInfo", "BranchMergeResult", "BranchNotFound", "BranchReadOnly", "BudgetExceeded", "BudgetState",
-    "Busy", "CheckpointNotFound", "Client", "Conflict", "Event", "EventKind", "EventRecord", "Failure",
+    "Busy", "CheckpointNotFound", "Client", "Conflict", "DeadLetter", "Event", "EventKind", "EventRecord", "Failure",
     "HarnessError", "Interrupted", "InvalidId", "Malformed", "ModelRouting", "NotFound", "OperatingMode",
     "OutcomeUnknown", "PendingApproval", "Permanent", "PolicySet", "Refused", "RiskLevel", "Session",
     "SessionManifest", "SessionNotFound", "SessionSummary", "SettingsError", "Success", "TickOutput",

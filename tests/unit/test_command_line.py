@@ -22,6 +22,8 @@ NOWHERE = "nats://127.0.0.1:9"
         ["session", "frobnicate"],
         ["session", "budget", "s1", "--tokens", "-1"],
         ["events", "s1", "--from", "0"],
+        ["dead", "retry"],
+        ["dead", "show", "x"],
         ["up", "--durability", "maybe"],
         ["run", "s1", "x", "--max-ticks", "0"],
     ],
@@ -47,7 +49,7 @@ def test_help_is_there_for_every_verb() -> None:
         assert "Usage: vagus " + verb in helped.out
 
 
-@pytest.mark.parametrize("verb", [["tools"], ["session", "list"], ["approvals", "list"], ["verify", "s1"]])
+@pytest.mark.parametrize("verb", [["tools"], ["session", "list"], ["dead", "list"], ["verify", "s1"]])
 def test_every_verb_takes_server_and_json(verb: list[str]) -> None:
     helped = vagus(*verb, "--help")
     assert "--server" in helped.out

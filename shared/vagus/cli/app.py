@@ -8,6 +8,7 @@ import typer
 from vagus.cli import (
     approvals,
     branch,
+    dead,
     demo,
     doctor,
     events,
@@ -54,6 +55,7 @@ app.command("events")(events.events)
 app.add_typer(branch.app, name="branch")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(policy.app, name="policy")
+app.add_typer(dead.app, name="dead")
 app.command("tools")(tools.tools)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)

@@ -95,6 +95,21 @@ class Subjects(msgspec.Struct, frozen=True):
         return f"{self.root}.live.{session}.{branch}"
 
     def cancel(self, tool_run_id: str = "*") -> str:
+    def published(self, subject: str) -> str | None:
+        """Where a message of a work queue was published, given its subject there; None if it is of no queue.
+
+        The server has put the partition into those of the inbox.
+        """
+        root, *tokens = subject.split(".")
+        if root != self.root or not all(tokens) or set(subject) & set("*> "):
+            return None
+        match tokens:
+            case ["inbox", *_, role, session] if len(tokens) in (3, 4) and role in set(Role):
+                return self.inbox(Role(role), session)
+            case ["gate" | "approval" | "answer", _] | ["tool", _, _, _]:
+                return subject
+        return None
+
         """Ephemeral: cancel a tool run."""
         return f"{self.root}.control.cancel.{tool_run_id}"
 

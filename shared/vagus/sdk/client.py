@@ -18,6 +18,7 @@ from vagus.runtime import bus as buses
 from vagus.runtime import clock
 from vagus.runtime.bus import Bus
 from vagus.runtime.jetstream_log import JetStreamLog
+from vagus.sdk.deadletters import DeadLetter, DeadLetters
 from vagus.sdk.dispatch import Dispatch
 from vagus.sdk.reading import check_session
 from vagus.sdk.registry import Registry
@@ -35,6 +36,7 @@ class Client:
         self.bus: Final = bus
         self.subjects: Final = subjects
         self._actor = actor
+        self._dead_letters = DeadLetters(bus=bus, subjects=subjects)
         self._log = JetStreamLog(bus, subjects)
         self._dispatch = Dispatch(bus=bus, log=self._log, replies=replies, subjects=subjects)
         self._registry = Registry(bus=bus, log=self._log, subjects=subjects)
@@ -115,6 +117,38 @@ class Client:
     async def tools(self) -> list[ToolDefinition]:
         """All registered tools, by name; a call of one waits until a runner of its pool is alive."""
         return await self._registry.tools()
+
+    # Dead letters -----------------------------------------------------------------------------------------
+
+    async def dead_letters(
+        self, session_id: str | None = None, *, after: int = 0, limit: int = 1000
+    ) -> list[DeadLetter]:
+        """Messages that no process could handle, oldest first, without their bodies; of a session or of all.
+
+        At most `limit`, with a greater id than `after`. The server forgets them after 14 days.
+        """
+        session = None if session_id is None else check_id("session id", session_id)
+        return await self._dead_letters.all(session, after=after, limit=limit)
+
+    async def dead_letter(self, letter_id: int) -> DeadLetter:
+        """One of them, with its body; raises `NotFound`."""
+        return await self._dead_letters.get(letter_id)
+
+    async def retry(self, letter_id: int) -> DeadLetter:
+        """Put the message of a dead letter on its queue again; the dead letter is then gone.
+
+        What it asks for is still done at most once: whatever has happened is known by its id. Retry it when
+        the reason is mended; else it comes back as another dead letter.
+
+        Raises:
+            NotFound: There is none of this id.
+            Refused: It was cut, or does not tell which queue it belongs to.
+        """
+        return await self._dead_letters.retry(letter_id)
+
+    async def drop(self, letter_id: int) -> None:
+        """Remove a dead letter for good; raises `NotFound`."""
+        await self._dead_letters.drop(letter_id)
 
     def _session(self, session_id: str) -> Session:
         return Session(

@@ -1,5 +1,6 @@
 """Stores what a client has to say, once, however often it takes to be told that it is stored."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import anyio
@@ -35,7 +36,9 @@ def encoded(message: msgspec.Struct) -> bytes:
     return data
 
 
-async def store_once(bus: Bus, subject: str, data: bytes, *, msg_id: str) -> Stored:
+async def store_once(
+    bus: Bus, subject: str, data: bytes, *, msg_id: str, headers: Mapping[str, str] | None = None
+) -> Stored:
     """Store `data` under `msg_id`; within the duplicate window repeating this stores nothing more.
 
     Raises:
@@ -47,7 +50,7 @@ async def store_once(bus: Bus, subject: str, data: bytes, *, msg_id: str) -> Sto
     unsure: OutcomeUnknown | None = None
     while True:
         try:
-            return await bus.store(subject, data, msg_id=msg_id)
+            return await bus.store(subject, data, msg_id=msg_id, headers=headers)
         except OutcomeUnknown as error:
             unsure = error
         except Unavailable as error:

@@ -1,4 +1,4 @@
-"""Push consumers on a session's log: the way to read it that a client is permitted.
+"""Push consumers on a stream, such as a session's log: the way to read it that a client is permitted.
 
 The filter is in the subject of the request, so that a permission can bind a client to session logs. Pulling
 is not used: it would need a permission that reaches the work queues too.
@@ -42,27 +42,34 @@ async def create_consumer(
         Unavailable: The server did not do it; asking again with another inbox is safe.
     """
     stream = subjects.session_stream(session_id)
-    filter_subject = subjects.log(session_id, branch_id or "*")
+    wanted = subjects.log(session_id, branch_id or "*")
+    try:
+        return await create_push_consumer(bus, stream, wanted, inbox=inbox, start=start, options=options)
+    except (ApiError, OutcomeUnknown, Unavailable) as error:
+        raise read_error(session_id, error) from error
+
+
+async def create_push_consumer(
+    bus: Bus, stream: str, subject: str, *, inbox: str, start: int, options: Mapping[str, object]
+) -> int:
+    """As `create_consumer`, of the messages of any stream on `subject`; raises as `Bus.api`."""
     name = inbox.rpartition(".")[2]
     config = {
         "name": name,
         "deliver_subject": inbox,
         "deliver_policy": "by_start_sequence",
         "opt_start_seq": start,
-        "filter_subject": filter_subject,
+        "filter_subject": subject,
         "inactive_threshold": _GONE_S * _S,
         "max_deliver": 1,
         "mem_storage": True,
         "num_replicas": 1,
         **options,
     }
-    try:
-        answer = await bus.api(
-            f"CONSUMER.CREATE.{stream}.{name}.{filter_subject}",
-            {"stream_name": stream, "config": config, "action": "create"},
-        )
-    except (ApiError, OutcomeUnknown, Unavailable) as error:
-        raise read_error(session_id, error) from error
+    answer = await bus.api(
+        f"CONSUMER.CREATE.{stream}.{name}.{subject}",
+        {"stream_name": stream, "config": config, "action": "create"},
+    )
     return msgspec.convert(answer, _Created).num_pending
 
 
