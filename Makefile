@@ -7,7 +7,7 @@ PYTHON ?= $(shell for name in python3 python python3.14 python3.13 python3.12 py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv format check test test-containers bench demo clean
+.PHONY: help venv format check test test-containers power-loss bench demo clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test: venv ## All tests, against a real nats-server; only those that need Docker
 
 test-containers: venv ## The broker tests against a nats-server in a container; needs Docker.
 	VAGUS_TEST_BROKER=container $(RUN) pytest tests/conformance tests/integration $(ARGS)
+
+power-loss: venv ## Cut the power of a server under load some hundred times; see docs/reliability.md.
+	VAGUS_POWER_CUTS=$(or $(CUTS),300) VAGUS_POWER_SEED=$(or $(SEED),$(shell date +%s)) \
+		$(RUN) pytest -q tests/fault/test_power_loss.py $(ARGS)
 
 bench: venv ## Measure commits, ticks, session creation and activation; see docs/performance.md.
 	$(RUN) benchmarks $(ARGS)
