@@ -7,11 +7,11 @@ PYTHON ?= $(shell for name in python3 python python3.14 python3.13 python3.12 py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv format check test test-containers power-loss bench demo clean
+.PHONY: help venv format check test test-containers power-loss model bench demo clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  ARGS='...' is passed on by test, test-containers, bench and demo; PYTHON=... names the interpreter."
+	@echo "  ARGS='...' is passed on by test, test-containers, model, bench and demo; PYTHON=... names the interpreter."
 
 venv: $(VENV)/.installed ## Make .venv and install Vagus with its development tools; again only when pyproject.toml changed.
 
@@ -41,6 +41,9 @@ test-containers: venv ## The broker tests against a nats-server in a container; 
 power-loss: venv ## Cut the power of a server under load some hundred times; see docs/reliability.md.
 	VAGUS_POWER_CUTS=$(or $(CUTS),300) VAGUS_POWER_SEED=$(or $(SEED),$(shell date +%s)) \
 		$(RUN) pytest -q tests/fault/test_power_loss.py $(ARGS)
+
+model: venv ## Explore the protocol: thousands of schedules of faults; see docs/reliability.md.
+	$(RUN) tests.model $(ARGS)
 
 bench: venv ## Measure commits, ticks, session creation and activation; see docs/performance.md.
 	$(RUN) benchmarks $(ARGS)

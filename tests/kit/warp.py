@@ -2,6 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from vagus.contract import limits
+from vagus.contract.clock import format_ns
+from vagus.runtime import clock as wall
+from vagus_kernel import actor
 
 
 @dataclass
@@ -31,3 +39,17 @@ class WarpLoop(asyncio.SelectorEventLoop):
         for _ in range(count):
             self.call_soon(self.stop)  # so that the round does not wait
             self.run_forever()
+
+
+def warped(clock: Clock, deliveries: int) -> pytest.MonkeyPatch:
+    """Until it is undone, the modules' time is this one; at this delivery an input is given up."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(wall, "now_ns", clock.now_ns)
+    patch.setattr(wall, "now", lambda: format_ns(clock.now_ns()))
+    patch.setattr(actor, "run_sync", _at_once)
+    patch.setattr(limits, "MAX_DELIVERIES", deliveries)
+    return patch
+
+
+async def _at_once(function: Any, *arguments: Any) -> None:
+    """Instead of a thread, which would take time of another world."""

@@ -6,8 +6,8 @@ there, or left standing while another goes on.
 
 import json
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, aclosing, suppress
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,12 +17,13 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from tests.kit.fake_files import FakeFiles
+from tests.kit.fake_log import FakeLog
 from tests.kit.fake_tickets import FakeTickets
 from tests.kit.warp import Clock, WarpLoop
 from vagus.contract import commands, limits
 from vagus.contract.approvals import ApprovalDecision, ApprovalTicket, Resolution, TicketState
 from vagus.contract.claims import CANCELLED, Claim
-from vagus.contract.codec import Sealed, decode_commit, verify
+from vagus.contract.codec import decode_commit, verify
 from vagus.contract.commands import Reply
 from vagus.contract.errors import Conflict, Unavailable
 from vagus.contract.events import BranchCreated, Custom, EventRecord
@@ -36,7 +37,7 @@ from vagus.contract.tools import FileMutation, Success, ToolDefinition, ToolExec
 from vagus.runtime.answers import Stored
 from vagus.runtime.bucket import Bucket, Entry
 from vagus.runtime.bus import Bus
-from vagus.runtime.eventlog import Commit, EventLog, Expected
+from vagus.runtime.eventlog import Commit, EventLog
 from vagus.runtime.memory_log import MemoryLog
 from vagus.runtime.origin import Origin
 from vagus.runtime.queue import Delivery, KeepAlive
@@ -105,50 +106,6 @@ class FakeBucket:
         revision = self._values[key].revision if key in self._values else 0
         self._values[key] = Entry(key, value, revision + 1)
         return revision + 1
-
-
-class FakeLog:
-    """The world's log, as one process sees it: it may die before a commit is stored, or before it knows."""
-
-    def __init__(self, log: MemoryLog, process: "Process") -> None:
-        self._log = log
-        self._process = process
-
-    async def create(self, session_id: str) -> None:
-        await self._process.passes()
-        await self._log.create(session_id)
-
-    async def commit(
-        self,
-        session_id: str,
-        branch_id: str,
-        sealed: Sealed,
-        expected: Expected,
-        *,
-        traceparent: str | None = None,
-    ) -> int:
-        await self._process.passes()
-        sequence = await self._log.commit(session_id, branch_id, sealed, expected)
-        await checkpoint()
-        return sequence
-
-    async def head(self, session_id: str) -> int:
-        await self._process.passes()
-        return await self._log.head(session_id)
-
-    async def commits(
-        self, session_id: str, *, after: int = 0, until: int | None = None
-    ) -> AsyncGenerator[Commit, None]:
-        await self._process.passes()
-        async with aclosing(self._log.commits(session_id, after=after, until=until)) as commits:
-            async for commit in commits:
-                yield commit
-
-    async def read(
-        self, session_id: str, branch_id: str, *, from_sequence: int = 1, limit: int = 200
-    ) -> list[EventRecord]:
-        await self._process.passes()
-        return await self._log.read(session_id, branch_id, from_sequence=from_sequence, limit=limit)
 
 
 class FakeBus:
@@ -276,10 +233,12 @@ class Process:
     def drain(self) -> None:
         """SIGTERM: everything is given back."""
         ended = self.loop.create_task(self.kernel.release_all())
-        for _ in range(10_000):
+        for rounds in range(10_000):
             if ended.done():
                 break
             self.loop.step()
+            if rounds > 50:  # it sleeps
+                self.world.elapse(0.01)
         ended.result()
         self.kill()
 
@@ -317,6 +276,8 @@ class World:
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
     lose_next: int = 0
     """So many of the next messages to gate and runner are lost on the way."""
+    lose_acks: int = 0
+    refuse_commits: int = 0
     model_calls: int = 0
     _stored_at: dict[tuple[str, str], float] = field(default_factory=dict)
 

@@ -3,38 +3,20 @@
 from typing import Any
 
 import anyio
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.kit.warp import Clock
+from tests.kit.warp import warped
 from tests.kit.world import TOOLS, Process, World
 from vagus.contract import limits
 from vagus.contract.approvals import ApprovalDecision
-from vagus.contract.clock import format_ns
 from vagus.contract.sessions import TickOutput
 from vagus.contract.tools import ToolCall
-from vagus.runtime import clock as wall
-from vagus_kernel import actor as actor_module
 from vagus_kernel.middleware import Middleware, Next, TurnContext, allow
 from vagus_kernel.state import GuardDecision
 
 OBJECTIVES = st.sampled_from(["text", "do", "do do", "pay", "pay do", "rob do", "fail", ""])
-
-
-async def _at_once(function: Any, *arguments: Any) -> None:
-    """Instead of a thread, which would take time of another world."""
-
-
-def patched(clock: Clock, deliveries: int) -> pytest.MonkeyPatch:
-    """The modules' time is the world's; at this delivery an input is given up."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(wall, "now_ns", clock.now_ns)
-    patch.setattr(wall, "now", lambda: format_ns(clock.now_ns()))
-    patch.setattr(actor_module, "run_sync", _at_once)
-    patch.setattr(limits, "MAX_DELIVERIES", deliveries)
-    return patch
 
 
 class Kernels(RuleBasedStateMachine):
@@ -47,7 +29,7 @@ class Kernels(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.patch = patched(self.world.clock, self.most_deliveries)
+        self.patch = warped(self.world.clock, self.most_deliveries)
         self.kernels = [self._process()]
         self.count = 0
 
