@@ -22,6 +22,7 @@ from vagus.contract.grants import Grant, call_hash
 from vagus.contract.live import ToolProgress
 from vagus.contract.messages import GateRequest, Report, Role, ToolRequest, Verdict
 from vagus.contract.policy import PolicyInForce
+from vagus.contract.schedules import Dropped, Schedules
 from vagus.contract.sessions import BranchInfo, BranchMergeResult, SessionManifest, SessionSummary, TickOutput
 from vagus.contract.state import BudgetState
 from vagus.contract.subjects import Subjects
@@ -39,8 +40,8 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     shape.__name__: shape
     for shape in (
         Answer, ApprovalTicket, BlobRef, BranchInfo, BranchMergeResult, BudgetState, Cancelled, Claim, Closed,
-        GateRequest, Grant, PolicyInForce, PolicyVersion, Recorded, Report, Resolution, SessionManifest,
-        SessionSummary, ToolboxEntry, ToolProgress, ToolRequest, Verdict,
+        Dropped, GateRequest, Grant, PolicyInForce, PolicyVersion, Recorded, Report, Resolution, Schedules,
+        SessionManifest, SessionSummary, ToolboxEntry, ToolProgress, ToolRequest, Verdict,
     )
 }  # fmt: skip
 READERS: dict[str, Callable[[bytes], object]] = {
@@ -153,6 +154,7 @@ def test_every_stream_consumer_and_bucket_is_named() -> None:
         streams.gate_consumer(subjects),
         streams.approval_consumer(subjects),
         streams.answer_consumer(subjects),
+        streams.due_consumer(subjects),
     ]
     pooled = streams.tool_consumer(subjects, "<pool>")
     for consumer in (*shared, pooled):
@@ -178,6 +180,7 @@ def test_every_subject_is_named() -> None:
         subjects.dead("<process kind>.<session>"),
         subjects.event("<session>", "<branch>", "<Kind>"),
         subjects.schedule("<session>", "<id>"),
+        subjects.due("<session>", "<id>"),
     ]
     for subject in named:
         assert f"\n| `{subject}` |" in TEXT, subject

@@ -9,16 +9,19 @@ import msgspec
 
 from vagus.contract import commands
 from vagus.contract.commands import Command
-from vagus.contract.errors import Refused, SessionNotFound, VagusError
+from vagus.contract.errors import Permanent, Refused, SessionNotFound, VagusError
 from vagus.contract.ids import Mint
 from vagus.contract.models import ModelRouting
+from vagus.contract.schedules import Schedules
 from vagus.contract.sessions import SessionManifest
 from vagus.runtime import clock, telemetry
 from vagus.runtime.queue import Delivery
 from vagus_kernel import inputs
 from vagus_kernel.decide import Decision
 from vagus_kernel.decide.branches import fork_point, unmergeable
+from vagus_kernel.decide.tick import writable
 from vagus_kernel.inputs import Input
+from vagus_kernel.lanes import Held
 from vagus_kernel.state import Branch
 
 if TYPE_CHECKING:
@@ -52,7 +55,10 @@ class Desk:
         """Handle one command to its reply, or put it off until what it ends has ended."""
         if self._actor.session is None and not isinstance(command, commands.CreateSession):
             missing = SessionNotFound(f"session not found: {command.session_id}")
-            await self._finish(delivery, command, missing)
+            if isinstance(command, commands.Tick):
+                await self._turns.refuse(Held(command, delivery), missing)
+            else:
+                await self._finish(delivery, command, missing)
             return
         match command:
             case commands.Tick():
@@ -67,6 +73,8 @@ class Desk:
                 await self._cancel(delivery, command)
             case commands.MergeBranch() | commands.Close():
                 await self._merge_or_close(delivery, command)
+            case commands.Schedule() | commands.Unschedule() | commands.ListSchedules():
+                await self._finish(delivery, command, await self._scheduled(command))
             case _:
                 await self._finish(delivery, command, await self._decided(delivery, command))
 
@@ -78,6 +86,22 @@ class Desk:
                 await self._withdraw(delivery, command)
             else:
                 await self._merge_or_close(delivery, command)
+
+    async def _scheduled(
+        self, command: commands.Schedule | commands.Unschedule | commands.ListSchedules
+    ) -> msgspec.Struct | VagusError:
+        """Schedules are no part of the session's state: a tick is logged when it begins."""
+        calendar, session = self._turns.calendar, self._actor.session
+        try:
+            match command:
+                case commands.ListSchedules():
+                    return Schedules(schedules=tuple(await calendar.schedules()))
+                case commands.Unschedule():
+                    return await calendar.drop(command.unschedule.schedule_id)
+            branch = writable(session, command.branch_id) if session is not None else None
+            return branch if isinstance(branch, VagusError) else await calendar.add(command)
+        except Permanent as error:
+            return error
 
     async def _decided(self, delivery: Delivery, given: Input) -> msgspec.Struct | VagusError:
         decision = await self._actor.apply(given, traceparent=telemetry.extract(delivery.headers))

@@ -27,6 +27,7 @@ from vagus.runtime.toolbox import Toolbox
 from vagus_kernel import middleware
 from vagus_kernel.actor import Actor
 from vagus_kernel.filewriter import FileWriter
+from vagus_kernel.mover import moving
 from vagus_kernel.ports import Ports
 from vagus_kernel.providers import Providers
 from vagus_kernel.settings import KernelSettings
@@ -202,6 +203,7 @@ async def serve(
                 Lease(bus, subjects, me, lease),
                 members(bus, subjects, "kernel.*") as view,
                 beside(kernel.sweep),
+                moving(bus, subjects),
             ):
                 ready = False
                 while not draining.is_set():

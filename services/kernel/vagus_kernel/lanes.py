@@ -11,6 +11,7 @@ from vagus.contract.commands import Tick
 from vagus.contract.errors import VagusError
 from vagus.contract.events import EventRecord
 from vagus.contract.limits import QUEUED_TICKS
+from vagus.contract.schedules import FIRED_HEADER
 from vagus.contract.sessions import TickOutput
 from vagus.runtime import telemetry
 from vagus.runtime.queue import Delivery
@@ -33,6 +34,11 @@ class Held:
     def key(self) -> str:
         """The same for every delivery of the input."""
         return self.input.command_id if isinstance(self.input, Tick) else self.input.approval_id
+
+    @property
+    def schedule(self) -> str | None:
+        """The schedule that it comes from, if nobody has sent it just now."""
+        return self.delivery.headers.get(FIRED_HEADER)
 
     @property
     def traceparent(self) -> str | None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from vagus.contract import limits
 from vagus.contract.approvals import Resolution
 from vagus.contract.commands import Tick
-from vagus.contract.errors import Busy, Interrupted, Refused, VagusError
+from vagus.contract.errors import BranchReadOnly, Busy, Interrupted, NotFound, Refused, VagusError
 from vagus.contract.events import EventRecord
 from vagus.contract.ids import Mint
 from vagus.contract.messages import Role
@@ -21,6 +21,7 @@ from vagus.contract.sessions import TickOutput
 from vagus.runtime import telemetry
 from vagus.runtime.queue import Delivery
 from vagus_kernel import inputs
+from vagus_kernel.calendar import Calendar
 from vagus_kernel.decide import Decision
 from vagus_kernel.decide.tick import writable
 from vagus_kernel.homeostasis import estimate_mode
@@ -46,6 +47,7 @@ class Turns:
 
     def __init__(self, actor: "Actor") -> None:
         self._actor = actor
+        self.calendar = Calendar(actor.session_id, actor.ports.bus, actor.ports.subjects)
 
     # Inputs -----------------------------------------------------------------------------------------------
 
@@ -57,7 +59,7 @@ class Turns:
         branch = writable(session, command.branch_id)
         held = Held(_identified(command), delivery)
         if isinstance(branch, VagusError):
-            await self._refuse(held, branch)
+            await self.refuse(held, branch)
             return
         lane = self._actor.lane(command.branch_id)
         if (known := lane.find(held.key)) is not None:
@@ -65,10 +67,12 @@ class Turns:
         elif branch.turn is not None and branch.turn.command_id == held.key and not branch.turn.resumed:
             self._adopt(branch, held)
         elif held.key in session.commands:
-            await self._refuse(held, await self._ended_before(command.branch_id, held.key))
+            await self._answer(held, await self._ended_before(command.branch_id, held.key))
+        elif held.schedule is not None and any(other.schedule == held.schedule for other in lane.waiting):
+            await self._settle(held)  # that one has not begun yet, and stands for both
         elif lane.full:
             text = f"branch {command.branch_id} has {limits.QUEUED_TICKS} ticks waiting: try again later"
-            await self._refuse(held, Busy(text))
+            await self.refuse(held, Busy(text))
         else:
             lane.waiting.append(held)
             await self.advance(command.branch_id)
@@ -120,7 +124,7 @@ class Turns:
         ]
         for held in dropped:
             lane.waiting.remove(held)
-            await self._refuse(held, Refused("cancelled before it began"))
+            await self._answer(held, Refused("cancelled before it began"))
         holder = lane.holder
         if holder is not None and command_id in (None, holder.key) and self._actor.onion.cancel(holder.key):
             return len(dropped) + 1
@@ -162,10 +166,12 @@ class Turns:
         decision = await self._begin_turn(branch_id, held, given)
         if isinstance(decision, VagusError) or not decision.records:
             lane.free()
-            refused = decision if isinstance(decision, VagusError) else None
-            await self._refuse(held, refused or await self._ended_before(branch_id, held.key))
-            if refused is None and isinstance(held.input, Resolution):
-                telemetry.record_late(Role.RESOLUTION)
+            if isinstance(decision, VagusError):
+                await self.refuse(held, decision)
+            else:
+                await self._answer(held, await self._ended_before(branch_id, held.key))
+                if isinstance(held.input, Resolution):
+                    telemetry.record_late(Role.RESOLUTION)
             self._actor.put(Advance(branch_id))
 
     async def _begin_turn(self, branch_id: str, held: Held, given: Input) -> Decision | VagusError:
@@ -228,11 +234,28 @@ class Turns:
         events = await self._actor.ledger.find_tick(branch_id, key)
         return (tick_output(events) if events else None) or Refused(f"command {key} was handled before")
 
-    async def _refuse(self, held: Held, answer: TickOutput | VagusError) -> None:
+    async def _answer(self, held: Held, answer: TickOutput | VagusError) -> None:
         """Answer an input that begins no turn."""
         await self._actor.be_current()
         await self._reply(held, answer)
         await self._settle(held)
+
+    async def refuse(self, held: Held, error: VagusError) -> None:
+        """Refuse an input. Nobody hears that of a scheduled tick, so people find it among the dead letters.
+
+        Its schedule is dropped if it can only ever be refused.
+        """
+        schedule_id = held.schedule
+        if schedule_id is None:
+            await self._answer(held, error)
+            return
+        await self._actor.be_current()
+        reason = f"schedule {schedule_id}: {error.type}: {error.message}"
+        if isinstance(error, NotFound | BranchReadOnly):
+            await self.calendar.drop(schedule_id)
+            reason = f"{reason}; it is dropped"
+        for delivery in held.deliveries:
+            await self._actor.bury(delivery, reason)
 
     async def _settle(self, held: Held, *, sure: bool = False) -> None:
         for delivery in held.deliveries:
@@ -294,7 +317,7 @@ class Turns:
             await self._reply(item.held, item.outcome)
             await self._settle(item.held, sure=True)
         else:
-            await self._refuse(item.held, item.outcome)
+            await self.refuse(item.held, item.outcome)
         self._actor.put(Advance(item.branch_id))
 
 

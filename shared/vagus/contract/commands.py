@@ -14,6 +14,7 @@ from vagus.contract.json import Json
 from vagus.contract.limits import COMMAND_ID_CHARS
 from vagus.contract.models import ModelRouting
 from vagus.contract.policy import PolicySet
+from vagus.contract.schedules import DropSchedule, NewSchedule, ScheduleQuery
 from vagus.contract.sessions import BudgetExtension, TickInput
 from vagus.contract.state import BudgetState
 
@@ -146,6 +147,24 @@ class Close(_Command, frozen=True, kw_only=True):
     close: CloseSession
 
 
+class Schedule(_Command, frozen=True, kw_only=True):
+    """Have a tick begin on the branch later, once or again and again."""
+
+    schedule: NewSchedule
+
+
+class Unschedule(_Command, frozen=True, kw_only=True):
+    """Drop a schedule."""
+
+    unschedule: DropSchedule
+
+
+class ListSchedules(_Command, frozen=True, kw_only=True):
+    """Tell the session's schedules."""
+
+    list_schedules: ScheduleQuery = ScheduleQuery()
+
+
 Command: TypeAlias = (
     Tick
     | CreateSession
@@ -157,6 +176,9 @@ Command: TypeAlias = (
     | Cancel
     | RestoreCheckpoint
     | Close
+    | Schedule
+    | Unschedule
+    | ListSchedules
 )
 
 BODY: dict[str, str] = {
@@ -170,6 +192,9 @@ BODY: dict[str, str] = {
     "Cancel": "cancel",
     "RestoreCheckpoint": "restore_checkpoint",
     "Close": "close",
+    "Schedule": "schedule",
+    "Unschedule": "unschedule",
+    "ListSchedules": "list_schedules",
 }
 """The field that holds the body of each type of command."""
 

@@ -40,6 +40,17 @@ INBOX_CHARS: Final = 256
 TOOL_CALLS_INFLIGHT: Final = 8
 """Tool requests of one session on the queue at a time (VAGUS_SESSION_INFLIGHT)."""
 
+SCHEDULES: Final = 100
+"""Of one session: all of them are listed in one reply, and the server keeps each in its memory."""
+SCHEDULED_BYTES: Final = 64 * KIB
+"""Of a scheduled tick: it may wait for months, and all of a session's are read to list them."""
+SCHEDULE_AHEAD_S: Final = 366 * 24 * 3600.0
+"""How far ahead a tick may be: a year and a day. What is later is rather a slip of the pen."""
+SCHEDULE_EVERY_S: Final = 1.0
+"""The shortest interval; nats-server's own limit."""
+DUE_HELD: Final = 64
+"""Ticks that are due and on their way to the inbox, in one process."""
+
 INBOX_PARTITIONS: Final = 32
 ACK_WAIT_S: Final = 5.0
 """A message without an ack or a sign of progress for this long is delivered again."""

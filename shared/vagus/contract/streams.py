@@ -30,6 +30,7 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int = -1
     max_msgs: int = -1
     refuse_when_full: bool = True
+    max_msgs_per_subject: int = -1
     """A full stream refuses new messages instead of dropping old ones."""
     duplicate_window_s: float = limits.DUPLICATE_WINDOW_S
     deny_delete: bool = False
@@ -88,10 +89,17 @@ def queues(
     return (
         StreamSpec(
             name=subjects.named("INBOX"),
-            subjects=(subjects.all_inbox(), subjects.schedule()),
+            subjects=(subjects.all_inbox(),),
             transform=(subjects.all_inbox(), subjects.inbox_transform(partitions)),
             max_msgs=inbox_max_msgs,
-            # no allow_schedules: it needs discard=old, and a full inbox must refuse, not forget
+        ),
+        StreamSpec(
+            name=subjects.named("SCHEDULES"),
+            subjects=(subjects.schedule(), subjects.due()),
+            allow_schedules=True,
+            allow_direct=True,
+            refuse_when_full=False,  # the server wants it so; what bounds the stream is the limit a session
+            max_msgs_per_subject=1,  # firings that nobody takes do not pile up: the last one stands for all
         ),
         StreamSpec(
             name=subjects.named("GATE"), subjects=(subjects.gate(),), rederivable=True, max_msgs=1_000_000
@@ -166,6 +174,11 @@ BLOBS = "BLOBS"
 def buckets(subjects: Subjects) -> tuple[BucketSpec, ...]:
     """All key-value buckets."""
     return (
+def due_consumer(subjects: Subjects) -> ConsumerSpec:
+    """Ticks whose time has come, shared by all kernels."""
+    return ConsumerSpec(stream=subjects.named("SCHEDULES"), name="due", filters=(subjects.due(),))
+
+
         BucketSpec(name=subjects.named(SESSIONS)),
         BucketSpec(name=subjects.named(POLICIES)),
         BucketSpec(name=subjects.named(TICKETS)),

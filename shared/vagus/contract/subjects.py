@@ -58,9 +58,22 @@ class Subjects(msgspec.Struct, frozen=True):
         """The server's transform of `all_inbox` (partition by session id)."""
         return f"{self.root}.inbox.{{{{partition({partitions},2)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
 
+    # Schedules --------------------------------------------------------------------------------------------
+
     def schedule(self, session: str = "*", schedule_id: str = "*") -> str:
-        """Delayed messages to a session."""
+        """A tick that waits for its time."""
         return f"{self.root}.schedule.{session}.{schedule_id}"
+
+    def due(self, session: str = "*", schedule_id: str = "*") -> str:
+        """Where the server stores it when that has come."""
+        return f"{self.root}.due.{schedule_id}.{session}"
+
+    def schedule_of(self, scheduler: str) -> tuple[str, str] | None:
+        """Session and id of the schedule with this subject; None if it is none."""
+        match scheduler.split("."):
+            case [self.root, "schedule", session, schedule_id]:
+                return session, schedule_id
+        return None
 
     # Work queues ------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ TIMEOUT_S: Final = 20.0
 
 _STREAM_DIFFERS: Final = 10058
 _CONSUMER_DIFFERS: Final = 10148
+_NO_CONSUMER: Final = 10014
 
 Config: TypeAlias = dict[str, object]
 """A stream's or consumer's settings as the server names them; durations in nanoseconds."""
@@ -42,6 +43,7 @@ async def ensure(
     await ensure_consumer(bus, streams.gate_consumer(subjects))
     await ensure_consumer(bus, streams.approval_consumer(subjects))
     await ensure_consumer(bus, streams.answer_consumer(subjects))
+    await ensure_consumer(bus, streams.due_consumer(subjects))
     inbox = streams.inbox_consumers(subjects, partitions)
     existing = await _existing_consumers(bus, subjects.named("INBOX"))  # one request instead of 64, each 3 ms
     for consumer in inbox:
@@ -76,6 +78,19 @@ async def ensure_consumer(bus: Bus, spec: ConsumerSpec) -> None:
             existing = await bus.api(f"CONSUMER.INFO.{spec.stream}.{spec.name}", timeout_s=TIMEOUT_S)
             _check(_name_of(spec), existing["config"], consumer_config(spec))
         raise
+
+
+async def remove_consumer(bus: Bus, spec: ConsumerSpec) -> None:
+    """Remove a durable consumer, if it is there and is this one; its stream keeps what it has not acked."""
+    address = f"{spec.stream}.{spec.name}"
+    try:
+        existing = await bus.api(f"CONSUMER.INFO.{address}", timeout_s=TIMEOUT_S)
+        config = existing.get("config")
+        if isinstance(config, Mapping) and config.get("filter_subject") == spec.filters[0]:
+            await bus.api(f"CONSUMER.DELETE.{address}", timeout_s=TIMEOUT_S)
+    except ApiError as error:
+        if error.err_code != _NO_CONSUMER:
+            raise
 
 
 def creation(spec: ConsumerSpec) -> tuple[str, Config]:
@@ -134,6 +149,8 @@ def stream_config(spec: StreamSpec, replicas: int = 1) -> Config:
     }
     if spec.allow_atomic:
         config["allow_atomic"] = True
+    if spec.max_msgs_per_subject > 0:
+        config["max_msgs_per_subject"] = spec.max_msgs_per_subject
     if spec.allow_schedules:
         config["allow_msg_schedules"] = True
     if spec.republish is not None:

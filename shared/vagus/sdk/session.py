@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, TypedDict
+from typing import Final, TypedDict, overload
 from uuid import uuid4
 
 import msgspec
@@ -17,6 +18,7 @@ from vagus.contract.commands import (
     CreateBranch,
     ExtendBudget,
     ExternalEvent,
+    ListSchedules,
     Merge,
     MergeBranch,
     NewBranch,
@@ -24,14 +26,17 @@ from vagus.contract.commands import (
     RecordEvent,
     Restore,
     RestoreCheckpoint,
+    Schedule,
     SetPolicy,
     Tick,
+    Unschedule,
 )
 from vagus.contract.errors import BranchNotFound, InvalidId, Malformed, Refused
 from vagus.contract.events import EventRecord
 from vagus.contract.ids import MAIN, check_id
 from vagus.contract.json import Json
 from vagus.contract.policy import PolicyInForce, PolicySet
+from vagus.contract.schedules import Dropped, DropSchedule, NewSchedule, Scheduled, Schedules, Timing
 from vagus.contract.sessions import (
     BranchInfo,
     BranchMergeResult,
@@ -49,6 +54,7 @@ from vagus.sdk.estimate import Estimate, estimate
 from vagus.sdk.event import Event, events_of
 from vagus.sdk.reading import check_session, read_branch
 from vagus.sdk.registry import Registry
+from vagus.sdk.schedules import again, once
 from vagus.sdk.verification import Verification, Verifier
 
 TICK_TIMEOUT_S: Final = 3600.0
@@ -92,6 +98,44 @@ class Session:
 
     # Turns ------------------------------------------------------------------------------------------------
 
+    @overload
+    async def tick(
+        self,
+        objective: str,
+        *,
+        tool: ToolCall | None = ...,
+        branch: str = ...,
+        system_prompt: str | None = ...,
+        allowed_tools: Sequence[str] | None = ...,
+        command_id: str | None = ...,
+        timeout_s: float = ...,
+        at: None = ...,
+        after: None = ...,
+    ) -> TickOutput: ...
+    @overload
+    async def tick(
+        self,
+        objective: str,
+        *,
+        tool: ToolCall | None = ...,
+        branch: str = ...,
+        system_prompt: str | None = ...,
+        allowed_tools: Sequence[str] | None = ...,
+        command_id: str | None = ...,
+        at: datetime,
+    ) -> Scheduled: ...
+    @overload
+    async def tick(
+        self,
+        objective: str,
+        *,
+        tool: ToolCall | None = ...,
+        branch: str = ...,
+        system_prompt: str | None = ...,
+        allowed_tools: Sequence[str] | None = ...,
+        command_id: str | None = ...,
+        after: timedelta | float,
+    ) -> Scheduled: ...
     async def tick(
         self,
         objective: str,
@@ -102,8 +146,13 @@ class Session:
         allowed_tools: Sequence[str] | None = None,
         command_id: str | None = None,
         timeout_s: float = TICK_TIMEOUT_S,
-    ) -> TickOutput:
+        at: datetime | None = None,
+        after: timedelta | float | None = None,
+    ) -> TickOutput | Scheduled:
         """Run one turn: one model call, or the given tool call instead of it, and what follows from it.
+
+        With `at` or `after` it is stored to run then, and the call returns at once: once, however often
+        processes and servers die meanwhile, and late if they were down.
 
         Args:
             objective: What the turn is about; may be empty to let the model go on.
@@ -111,22 +160,22 @@ class Session:
             branch: Where.
             system_prompt: For this turn.
             allowed_tools: Calls of other tools are refused; None allows all that the policy does.
-            command_id: Repeating a tick with the same id does not run it again. None makes a new one.
+            command_id: Repeating a tick with the same id does not run it again. None makes a new one. Of a
+                tick for later it is the schedule's id as well, and looks like one of a session.
             timeout_s: How long to wait here; it does not end the tick.
+            at: When to run it, with a time zone; at once if that is past.
+            after: How long from now to run it, in seconds.
 
         Raises:
             SessionNotFound, BranchNotFound, BranchReadOnly: There is nothing to run it on.
             Busy: Too many ticks wait on the branch already.
             BudgetExceeded: A budget of the branch is spent; `extend_budget` adds to it.
             OutcomeUnknown: The tick is stored and has not ended within `timeout_s`.
+            Refused: The session has as many schedules as it may.
         """
-        _check_objective(objective)
-        tick = TickInput(
-            objective=objective,
-            proposed_tool=tool,
-            system_prompt=system_prompt,
-            allowed_tools=None if allowed_tools is None else tuple(allowed_tools),
-        )
+        tick = _tick_input(objective, tool, system_prompt, allowed_tools)
+        if at is not None or after is not None:
+            return await self._schedule(once(at, after), tick, branch, command_id)
         command = Tick(**self._envelope(branch, command_id), tick=tick)
         return await self._dispatch.tick(command, timeout_s=timeout_s)
 
@@ -164,6 +213,66 @@ class Session:
         """End the tick with this command id, or whatever runs or waits on the branch. Idempotent."""
         body = CancelTick(command_id=command_id)
         await self._dispatch.ask(Cancel(**self._envelope(branch), cancel=body), object)
+
+    # Schedules --------------------------------------------------------------------------------------------
+
+    async def wake(
+        self,
+        objective: str,
+        *,
+        cron: str | None = None,
+        every: timedelta | float | None = None,
+        schedule_id: str | None = None,
+        tool: ToolCall | None = None,
+        branch: str = MAIN,
+        system_prompt: str | None = None,
+        allowed_tools: Sequence[str] | None = None,
+    ) -> Scheduled:
+        """Tick again and again, until `unschedule`.
+
+        Every tick has a command id of its own. What was missed while everything was down is made up for by
+        one tick at most; a tick that is due while the one before it still waits for its turn is left out.
+
+        Args:
+            objective: What each turn is about.
+            cron: Five fields, in UTC: minute, hour, day of the month, month, day of the week.
+            every: Seconds between two ticks, at least one.
+            schedule_id: A schedule that has it is replaced. None makes a new one.
+            tool: As of `tick`, each time with a call id of its own; the others are as there, too.
+            branch: Where.
+            system_prompt: For these turns.
+            allowed_tools: Calls of other tools are refused.
+
+        Raises:
+            Malformed: Not exactly one of `cron` and `every`, or one that says nothing.
+            Refused: The session has as many schedules as it may.
+        """
+        tick = _tick_input(objective, tool, system_prompt, allowed_tools)
+        return await self._schedule(again(cron, every), tick, branch, schedule_id)
+
+    async def schedules(self) -> list[Scheduled]:
+        """All ticks for later and schedules that repeat, the next one first."""
+        command = ListSchedules(**self._envelope(MAIN))
+        return list((await self._dispatch.ask(command, Schedules)).schedules)
+
+    async def unschedule(self, schedule_id: str) -> bool:
+        """Drop a schedule; False if there is none of this id, as after it has fired. Idempotent.
+
+        A tick of it that is in the session's inbox already still runs; `cancel` ends that.
+        """
+        body = DropSchedule(schedule_id=check_id("schedule id", schedule_id))
+        command = Unschedule(**self._envelope(MAIN), unschedule=body)
+        return (await self._dispatch.ask(command, Dropped)).dropped
+
+    async def _schedule(
+        self, when: Timing, tick: TickInput, branch: str, schedule_id: str | None
+    ) -> Scheduled:
+        body = NewSchedule(
+            schedule_id=str(uuid4()) if schedule_id is None else check_id("schedule id", schedule_id),
+            when=when,
+            tick=tick,
+        )
+        return await self._dispatch.ask(Schedule(**self._envelope(branch), schedule=body), Scheduled)
 
     # The log ----------------------------------------------------------------------------------------------
 
@@ -330,6 +439,18 @@ class Session:
             actor=self._actor,
             sent_at=clock.now(),
         )
+
+
+def _tick_input(
+    objective: str, tool: ToolCall | None, system_prompt: str | None, allowed_tools: Sequence[str] | None
+) -> TickInput:
+    _check_objective(objective)
+    return TickInput(
+        objective=objective,
+        proposed_tool=tool,
+        system_prompt=system_prompt,
+        allowed_tools=None if allowed_tools is None else tuple(allowed_tools),
+    )
 
 
 def _check_objective(objective: str) -> None:

@@ -15,8 +15,8 @@ from vagus.contract.errors import Unavailable
 from vagus.runtime.embedded import find_server
 
 PYTHON: Final = (3, 11)
-SERVER: Final = (2, 12)
-"""nats-server: atomic batches, message schedules, asynchronous persistence."""
+SERVER: Final = (2, 14)
+"""nats-server: atomic batches, asynchronous persistence, message schedules that repeat."""
 
 
 def check_versions() -> Iterator[Finding]:
