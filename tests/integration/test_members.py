@@ -25,9 +25,12 @@ async def bucket(bus: Bus, subjects: Subjects) -> Bucket:
     return await make_bucket(bus, subjects)
 
 
-async def test_members_come_and_go_with_their_leases(bus: Bus, subjects: Subjects, bucket: Bucket) -> None:
+async def test_members_come_and_go_with_their_leases(
+    bus: Bus, subjects: Subjects, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vagus.runtime.clock.now_ns", lambda: 7)
     async with Lease(bus, subjects, "kernel.a", {"v": 1}), members(bus, subjects, "kernel.*") as view:
-        assert view.live == {"kernel.a": {"v": 1}}
+        assert view.live == {"kernel.a": {"v": 1, "since_ns": 7}}
         async with Lease(bus, subjects, "kernel.b"), Lease(bus, subjects, "runner.pool.c"):
             await eventually(lambda: set(view.live) == {"kernel.a", "kernel.b"})
         await eventually(lambda: set(view.live) == {"kernel.a"})

@@ -176,6 +176,7 @@ def test_every_subject_is_named() -> None:
         subjects.approval("<session>"),
         subjects.answer("<session>"),
         subjects.cancel("<tool_run_id>"),
+        subjects.drain("<kind>", "<instance>"),
         subjects.live("<session>", "<branch>"),
         subjects.dead("<process kind>.<session>"),
         subjects.event("<session>", "<branch>", "<Kind>"),

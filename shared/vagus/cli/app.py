@@ -11,6 +11,7 @@ from vagus.cli import (
     dead,
     demo,
     doctor,
+    drain,
     events,
     policy,
     session,
@@ -59,6 +60,7 @@ app.add_typer(dead.app, name="dead")
 app.command("tools")(tools.tools)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)
+app.command("drain")(drain.drain)
 
 
 def _print_version(asked: bool) -> None:

@@ -29,8 +29,8 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
     """0: no limit."""
     max_bytes: int = -1
     max_msgs: int = -1
-    refuse_when_full: bool = True
     max_msgs_per_subject: int = -1
+    refuse_when_full: bool = True
     """A full stream refuses new messages instead of dropping old ones."""
     duplicate_window_s: float = limits.DUPLICATE_WINDOW_S
     deny_delete: bool = False
@@ -161,6 +161,11 @@ def answer_consumer(subjects: Subjects) -> ConsumerSpec:
     return ConsumerSpec(stream=subjects.named("APPROVALS"), name="answers", filters=(subjects.answer(),))
 
 
+def due_consumer(subjects: Subjects) -> ConsumerSpec:
+    """Ticks whose time has come, shared by all kernels."""
+    return ConsumerSpec(stream=subjects.named("SCHEDULES"), name="due", filters=(subjects.due(),))
+
+
 SESSIONS = "SESSIONS"
 POLICIES = "POLICIES"
 TICKETS = "TICKETS"
@@ -174,11 +179,6 @@ BLOBS = "BLOBS"
 def buckets(subjects: Subjects) -> tuple[BucketSpec, ...]:
     """All key-value buckets."""
     return (
-def due_consumer(subjects: Subjects) -> ConsumerSpec:
-    """Ticks whose time has come, shared by all kernels."""
-    return ConsumerSpec(stream=subjects.named("SCHEDULES"), name="due", filters=(subjects.due(),))
-
-
         BucketSpec(name=subjects.named(SESSIONS)),
         BucketSpec(name=subjects.named(POLICIES)),
         BucketSpec(name=subjects.named(TICKETS)),

@@ -95,19 +95,6 @@ class Subjects(msgspec.Struct, frozen=True):
 
     # Others -----------------------------------------------------------------------------------------------
 
-    def event(self, session: str = "*", branch: str = "*", kind: str = "*") -> str:
-        """The firehose: one event a message."""
-        return f"{self.root}.event.{session}.{branch}.{kind}"
-
-    def dead(self, where: str = ">") -> str:
-        """What could not be handled; `where` is the process kind and session."""
-        return f"{self.root}.dead.{where}"
-
-    def live(self, session: str, branch: str) -> str:
-        """Ephemeral: text deltas, tool output as it is produced, progress."""
-        return f"{self.root}.live.{session}.{branch}"
-
-    def cancel(self, tool_run_id: str = "*") -> str:
     def published(self, subject: str) -> str | None:
         """Where a message of a work queue was published, given its subject there; None if it is of no queue.
 
@@ -123,8 +110,25 @@ class Subjects(msgspec.Struct, frozen=True):
                 return subject
         return None
 
+    def event(self, session: str = "*", branch: str = "*", kind: str = "*") -> str:
+        """The firehose: one event a message."""
+        return f"{self.root}.event.{session}.{branch}.{kind}"
+
+    def dead(self, where: str = ">") -> str:
+        """What could not be handled; `where` is the process kind and session."""
+        return f"{self.root}.dead.{where}"
+
+    def live(self, session: str, branch: str) -> str:
+        """Ephemeral: text deltas, tool output as it is produced, progress."""
+        return f"{self.root}.live.{session}.{branch}"
+
+    def cancel(self, tool_run_id: str = "*") -> str:
         """Ephemeral: cancel a tool run."""
         return f"{self.root}.control.cancel.{tool_run_id}"
+
+    def drain(self, kind: str, instance: str) -> str:
+        """Asks a process to finish its work and end."""
+        return f"{self.root}.control.drain.{kind}.{instance}"
 
     def writes(self, bucket: str) -> str:
         """Every write to a bucket's keys, also one that the bucket refuses: a hint, not a fact."""

@@ -21,6 +21,7 @@ from vagus.contract import limits, streams
 from vagus.contract.errors import VagusError
 from vagus.contract.json import Json
 from vagus.contract.subjects import Subjects
+from vagus.runtime import clock
 from vagus.runtime.bucket import Bucket, CaughtUp, Deleted
 from vagus.runtime.bus import Bus
 
@@ -40,7 +41,7 @@ class Lease:
         bus: The connection.
         subjects: The names.
         key: Process kind and instance.
-        body: What others should know of us.
+        body: What others should know of us; `since_ns`, the time of our beginning, is added.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Lease:
         self._bus = bus
         self._bucket = Bucket(bus, subjects.named(streams.MEMBERS))
         self._key = key
-        self._body = msgspec.json.encode(body or {})
+        self._body = msgspec.json.encode({"since_ns": clock.now_ns(), **(body or {})})
         self._timer: asyncio.TimerHandle | None = None
         self._forget_hook: Callable[[], None] | None = None
 

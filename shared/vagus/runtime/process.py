@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Final, Protocol, TypeVar
 
 import anyio
@@ -14,6 +15,8 @@ import anyio
 from vagus.contract.errors import SettingsError, VagusError
 from vagus.runtime import faults, telemetry
 from vagus.runtime.bus import Bus, connect
+from vagus.runtime.drain import heeding, process_of
+from vagus.runtime.health import Health, listening
 from vagus.runtime.lifecycle import Stop, stop_on_signals
 from vagus.runtime.provision import ensure
 from vagus.runtime.settings import ProcessSettings, read_settings, shown, usage
@@ -72,7 +75,7 @@ async def _main(kind: str, settings: _S, serve: Serve[_S]) -> int:
     name = f"vagus-{kind}-{settings.instance}"
     try:
         async with stop_on_signals() as stop:
-            await _work(name, settings, serve, stop)
+            await _work(kind, settings, serve, stop)
     except ExceptionGroup as group:
         expected, bugs = group.split(VagusError)
         if expected is None or bugs is not None:
@@ -85,15 +88,29 @@ async def _main(kind: str, settings: _S, serve: Serve[_S]) -> int:
     return DONE
 
 
-async def _work(name: str, settings: _S, serve: Serve[_S], stop: Stop) -> None:
-    _log.info("%s connects", name)
+async def _work(kind: str, settings: _S, serve: Serve[_S], stop: Stop) -> None:
+    name = f"vagus-{kind}-{settings.instance}"
+    health = Health(kind, settings.instance)
+    health.draining = stop.draining.is_set
     credentials = None if settings.credentials is None else str(settings.credentials)
-    async with connect(settings.server, name=name, credentials=credentials) as bus:
+
+    def started() -> None:
+        health.started = True
+        _log.info("%s is ready", name)
+
+    async with AsyncExitStack() as stack:
+        if settings.health_port:
+            await stack.enter_async_context(listening(health, settings.health_address, settings.health_port))
+        _log.info("%s connects", name)
+        bus = await stack.enter_async_context(connect(settings.server, name=name, credentials=credentials))
+        health.connected = lambda: bus.connected
         await ensure(bus, settings.subjects, partitions=settings.partitions, replicas=settings.replicas)
         stop.grace_s = settings.stop_grace_s
         gc.collect()
         gc.freeze()  # what is there now stays; looking through it again and again would cost a tick's time
-        await serve(bus, settings, stop.draining, started=lambda: _log.info("%s is ready", name))
+        member, instance = process_of(f"{kind}.{settings.instance}")
+        await stack.enter_async_context(heeding(bus, settings.subjects, member, instance, stop))
+        await serve(bus, settings, stop.draining, started=started)
 
 
 def _parser(kind: str, settings_cls: type[ProcessSettings]) -> argparse.ArgumentParser:

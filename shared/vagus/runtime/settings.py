@@ -62,6 +62,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         limits.INBOX_PARTITIONS
     )
     replicas: Annotated[int, doc("copies of each stream that is created", ge=1, le=5)] = 1
+    health_port: Annotated[int, doc("port of /healthz and /readyz over HTTP; 0: none", ge=0, le=65535)] = 0
+    health_address: Annotated[str, doc("address that the health port is opened on")] = "127.0.0.1"
     fault: Annotated[str, doc("for tests: the point, `NAME` or `NAME:COUNT`, at which the process dies")] = ""
 
     @property

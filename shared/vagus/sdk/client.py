@@ -12,14 +12,17 @@ from vagus.contract.models import ModelRouting
 from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import SessionManifest, SessionSummary
 from vagus.contract.state import BudgetState
+from vagus.contract.status import Member
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import ToolDefinition
 from vagus.runtime import bus as buses
 from vagus.runtime import clock
 from vagus.runtime.bus import Bus
+from vagus.runtime.drain import DRAIN_S
 from vagus.runtime.jetstream_log import JetStreamLog
 from vagus.sdk.deadletters import DeadLetter, DeadLetters
 from vagus.sdk.dispatch import Dispatch
+from vagus.sdk.operations import Operations
 from vagus.sdk.reading import check_session
 from vagus.sdk.registry import Registry
 from vagus.sdk.replies import Replies, open_replies
@@ -39,6 +42,7 @@ class Client:
         self._dead_letters = DeadLetters(bus=bus, subjects=subjects)
         self._log = JetStreamLog(bus, subjects)
         self._dispatch = Dispatch(bus=bus, log=self._log, replies=replies, subjects=subjects)
+        self._operations = Operations(bus=bus, subjects=subjects)
         self._registry = Registry(bus=bus, log=self._log, subjects=subjects)
         self._tickets = Tickets(bus=bus, replies=replies, subjects=subjects)
 
@@ -149,6 +153,24 @@ class Client:
     async def drop(self, letter_id: int) -> None:
         """Remove a dead letter for good; raises `NotFound`."""
         await self._dead_letters.drop(letter_id)
+
+    # Operation --------------------------------------------------------------------------------------------
+
+    async def members(self) -> list[Member]:
+        """The processes that live, by kind."""
+        return await self._operations.members()
+
+    async def drain(self, process: str, *, timeout_s: float = DRAIN_S) -> None:
+        """Have a process (such as `kernel.k1`) finish its work and end; returns when it has let go of all.
+
+        Whoever keeps it running, such as `vagus up`, starts it again.
+
+        Raises:
+            NotFound: No process of that name lives.
+            Unavailable: It does not listen.
+            OutcomeUnknown: It has not answered, or not ended in time.
+        """
+        await self._operations.drain(process, timeout_s)
 
     def _session(self, session_id: str) -> Session:
         return Session(
