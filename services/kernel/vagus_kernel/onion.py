@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 
 from vagus.contract.errors import Interrupted, Refused, VagusError
 from vagus.contract.sessions import TickOutput
-from vagus.contract.state import OperatingMode
+from vagus.contract.state import AgentStateVector, OperatingMode
 from vagus_kernel.lanes import Held, Pending
 from vagus_kernel.middleware import Middleware, TurnContext, chain
 from vagus_kernel.state import GuardDecision
@@ -27,6 +27,8 @@ class Begin:
     ctx: TurnContext
     estimate: OperatingMode
     """The mode before any middleware touched it."""
+    state: AgentStateVector
+    """Likewise."""
     guards: Mapping[str, GuardDecision]
     pending: Pending
 
@@ -106,7 +108,7 @@ class Onion:
         self._post(Done(turn.held, branch_id, outcome))
 
     async def _outcome(self, turn: _Round, ctx: TurnContext) -> TickOutput | VagusError:
-        estimate = ctx.mode
+        estimate, state = ctx.mode, ctx.state
 
         async def proceed(inner: TurnContext) -> TickOutput:
             if turn.entered:
@@ -116,7 +118,7 @@ class Onion:
             guards = await judge(inner.guards, inner, [call] if call is not None else [])
             pending = Pending()
             turn.begun = True
-            self._post(Begin(turn.held, inner, estimate, guards, pending))
+            self._post(Begin(turn.held, inner, estimate, state, guards, pending))
             await pending.ended.wait()
             if isinstance(pending.outcome, TickOutput):
                 return pending.outcome

@@ -18,6 +18,7 @@ from vagus.contract.ids import Mint
 from vagus.contract.messages import Role
 from vagus.contract.outcome import tick_output
 from vagus.contract.sessions import TickOutput
+from vagus.contract.state import AgentStateVector
 from vagus.runtime import telemetry
 from vagus.runtime.queue import Delivery
 from vagus_kernel import inputs
@@ -59,7 +60,10 @@ class Turns:
         branch = writable(session, command.branch_id)
         held = Held(_identified(command), delivery)
         if isinstance(branch, VagusError):
-            await self.refuse(held, branch)
+            if held.key in session.commands and command.branch_id in session.branches:
+                await self._answer(held, await self._ended_before(command.branch_id, held.key))
+            else:
+                await self.refuse(held, branch)
             return
         lane = self._actor.lane(command.branch_id)
         if (known := lane.find(held.key)) is not None:
@@ -287,10 +291,10 @@ class Turns:
         lane.pending = item.pending
         if branch.turn is not None:
             return
-        patched = item.ctx.state != branch.memory.vector
+        patched = _changes(item.state, item.ctx.state)
         given = inputs.StartTick(
             command=replace(command, tick=item.ctx.input),
-            vector=item.ctx.state if patched else None,
+            vector=replace(branch.memory.vector, **patched) if patched else None,
             mode=item.ctx.mode if patched or item.ctx.mode != item.estimate else None,
             guards=item.guards,
         )
@@ -319,6 +323,12 @@ class Turns:
         else:
             await self.refuse(item.held, item.outcome)
         self._actor.put(Advance(item.branch_id))
+
+
+def _changes(shown: AgentStateVector, left: AgentStateVector) -> dict[str, object]:
+    """What middlewares have changed of the state they were shown: only that, since it may have moved on."""
+    told = msgspec.structs.asdict(shown)
+    return {name: value for name, value in msgspec.structs.asdict(left).items() if value != told[name]}
 
 
 def _identified(command: Tick) -> Tick:
