@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from vagus.contract.events import EventKind, EventRecord
     from vagus.contract.models import ModelRouting
     from vagus.contract.policy import PolicySet
+    from vagus.contract.schedules import Scheduled
     from vagus.contract.sessions import (
         BranchInfo,
         BranchMergeResult,
@@ -94,6 +95,7 @@ __all__ = [
     "PolicySet",
     "Refused",
     "RiskLevel",
+    "Scheduled",
     "Session",
     "SessionManifest",
     "SessionNotFound",
@@ -124,6 +126,7 @@ _HOMES = {
     "vagus.contract.events": ("EventKind", "EventRecord"),
     "vagus.contract.models": ("ModelRouting",),
     "vagus.contract.policy": ("PolicySet",),
+    "vagus.contract.schedules": ("Scheduled",),
     "vagus.contract.sessions": (
         "BranchInfo",
         "BranchMergeResult",

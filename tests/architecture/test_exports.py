@@ -7,13 +7,13 @@ import vagus
 PUBLIC = [
     "AgentStateVector", "ApprovalDecision", "ApprovalNotPending", "ApprovalTicket", "BranchExists",
     "BranchInfo", "BranchMergeResult", "BranchNotFound", "BranchReadOnly", "BudgetExceeded", "BudgetState",
-    "Busy", "CheckpointNotFound", "Client", "Conflict", "DeadLetter", "Event", "EventKind", "EventRecord", "Failure",
-    "HarnessError", "Interrupted", "InvalidId", "Malformed", "ModelRouting", "NotFound", "OperatingMode",
-    "OutcomeUnknown", "PendingApproval", "Permanent", "PolicySet", "Refused", "RiskLevel", "Session",
-    "SessionManifest", "SessionNotFound", "SessionSummary", "SettingsError", "Success", "TickOutput",
-    "TicketState", "Tool", "ToolCall", "ToolContext", "ToolDefinition", "ToolFailure", "ToolNotFound",
-    "ToolOutcome", "ToolResult", "Transient", "Unavailable", "VagusError", "Verification", "connect",
-    "embedded", "tool",
+    "Busy", "CheckpointNotFound", "Client", "Conflict", "DeadLetter", "Event", "EventKind", "EventRecord",
+    "Failure", "HarnessError", "Interrupted", "InvalidId", "Malformed", "ModelRouting", "NotFound",
+    "OperatingMode", "OutcomeUnknown", "PendingApproval", "Permanent", "PolicySet", "Refused", "RiskLevel",
+    "Scheduled", "Session", "SessionManifest", "SessionNotFound", "SessionSummary", "SettingsError",
+    "Success", "TickOutput", "TicketState", "Tool", "ToolCall", "ToolContext", "ToolDefinition",
+    "ToolFailure", "ToolNotFound", "ToolOutcome", "ToolResult", "Transient", "Unavailable", "VagusError",
+    "Verification", "connect", "embedded", "tool",
 ]  # fmt: skip
 
 

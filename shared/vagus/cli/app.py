@@ -14,6 +14,7 @@ from vagus.cli import (
     drain,
     events,
     policy,
+    schedule,
     session,
     tick,
     tools,
@@ -52,6 +53,7 @@ app.command("demo")(demo.demo)
 app.add_typer(session.app, name="session")
 app.command("tick")(tick.tick)
 app.command("run")(tick.run)
+app.add_typer(schedule.app, name="schedule")
 app.command("events")(events.events)
 app.add_typer(branch.app, name="branch")
 app.add_typer(approvals.app, name="approvals")

@@ -1,5 +1,6 @@
 """`vagus tick` and `vagus run`: let a session do something."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,8 +8,10 @@ import typer
 from vagus.cli.asking import ask
 from vagus.cli.options import SERVER, Actor, AsJson, Branch, Server, SessionId
 from vagus.cli.output import show
+from vagus.cli.times import instant, span
 
 if TYPE_CHECKING:
+    from vagus.contract.schedules import Scheduled
     from vagus.contract.sessions import TickOutput
     from vagus.contract.tools import ToolCall
     from vagus.sdk.client import Client
@@ -21,6 +24,14 @@ AllowedTools = Annotated[
     list[str] | None,
     typer.Option("--allow-tool", metavar="NAME", help="Only this tool; repeat for more. By default all."),
 ]
+Tool = Annotated[
+    str | None, typer.Option("--tool", metavar="NAME", help="Call this tool instead of asking the model.")
+]
+ToolInput = Annotated[str, typer.Option("--input", metavar="JSON", help="The tool's input, a JSON object.")]
+Capability = Annotated[
+    list[str] | None,
+    typer.Option("--capability", metavar="C", help="A capability the call needs; repeat for more."),
+]
 Timeout = Annotated[
     float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long to wait for a tick's end.")
 ]
@@ -29,17 +40,9 @@ Timeout = Annotated[
 def tick(
     session: SessionId,
     objective: Objective,
-    tool: Annotated[
-        str | None,
-        typer.Option("--tool", metavar="NAME", help="Call this tool instead of asking the model."),
-    ] = None,
-    tool_input: Annotated[
-        str, typer.Option("--input", metavar="JSON", help="The tool's input, a JSON object.")
-    ] = "{}",
-    capability: Annotated[
-        list[str] | None,
-        typer.Option("--capability", metavar="C", help="A capability the call needs; repeat for more."),
-    ] = None,
+    tool: Tool = None,
+    tool_input: ToolInput = "{}",
+    capability: Capability = None,
     branch: Branch = "main",
     system_prompt: SystemPrompt = None,
     allow_tool: AllowedTools = None,
@@ -50,6 +53,14 @@ def tick(
         ),
     ] = None,
     timeout: Timeout = 3600.0,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="Run it then, such as 2026-11-24T09:00:00Z; do not wait."),
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", metavar="SPAN", help="Run it so long from now, such as 90, 15m, 2h or 1d."),
+    ] = None,
     actor: Actor = "",
     server: Server = SERVER,
     as_json: AsJson = False,
@@ -61,24 +72,40 @@ def tick(
         vagus tick s1 "greet me"
 
         vagus tick s1 "keep a note" --tool fs.write --input '{"path": "artifacts/a.txt", "content": "hi"}'
+
+        vagus tick s1 "look whether it is done" --after 15m
     """
-    from vagus.cli.render import ticks as render
+    call = None if tool is None else call_of(tool, tool_input, capability)
+    if at is not None and after is not None:
+        raise typer.BadParameter("say one of them", param_hint="--at, --after")
+    then = None if at is None else instant(at, "--at")
+    wait = None if after is None else span(after, "--after")
 
-    call = None if tool is None else _call(tool, tool_input, capability)
-
-    async def work(client: "Client") -> "TickOutput":
-        found = await client.session(session)
-        return await found.tick(
+    async def work(client: "Client") -> "TickOutput | Scheduled":
+        given = partial(
+            (await client.session(session)).tick,
             objective,
             tool=call,
             branch=branch,
             system_prompt=system_prompt,
             allowed_tools=allow_tool or None,
             command_id=command_id,
-            timeout_s=timeout,
         )
+        if then is not None:
+            return await given(at=then)
+        return await given(timeout_s=timeout) if wait is None else await given(after=wait)
 
-    show(ask(server, work, actor=actor), as_json=as_json, render=render.output)
+    show(ask(server, work, actor=actor), as_json=as_json, render=_told)
+
+
+def _told(what: "TickOutput | Scheduled") -> None:
+    from vagus.cli.render import schedules, ticks
+    from vagus.contract.sessions import TickOutput
+
+    if isinstance(what, TickOutput):
+        ticks.output(what)
+    else:
+        schedules.added(what)
 
 
 def run(
@@ -110,7 +137,8 @@ def run(
     show(ask(server, work, actor=actor), as_json=as_json, render=render.output)
 
 
-def _call(tool: str, tool_input: str, capabilities: list[str] | None) -> "ToolCall":
+def call_of(tool: str, tool_input: str, capabilities: list[str] | None) -> "ToolCall":
+    """The call that a verb's options describe."""
     import msgspec
 
     from vagus.contract.json import Json
