@@ -40,7 +40,7 @@ class Registry:
 
     async def policy(self, session_id: str) -> PolicyInForce:
         """The policy that the gate holds a session to, and its version; raises `SessionNotFound`."""
-        entry = await self._policies.get(session_id)
+        entry = await self._policies.get(session_id, fresh=True)
         if entry is None:
             raise SessionNotFound(f"session not found: {session_id}")
         return decode(entry.value, PolicyInForce)

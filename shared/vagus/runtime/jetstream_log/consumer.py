@@ -12,6 +12,7 @@ import msgspec
 from vagus.contract.errors import OutcomeUnknown, Unavailable
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import ApiError, Bus
+from vagus.runtime.jetstream_log.patience import TRY_S
 from vagus.runtime.jetstream_log.stored import read_error
 
 _S: Final = 1_000_000_000
@@ -69,6 +70,7 @@ async def create_push_consumer(
     answer = await bus.api(
         f"CONSUMER.CREATE.{stream}.{name}.{subject}",
         {"stream_name": stream, "config": config, "action": "create"},
+        timeout_s=TRY_S,
     )
     return msgspec.convert(answer, _Created).num_pending
 

@@ -15,7 +15,8 @@ from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import ApiError, Bus
 from vagus.runtime.eventlog import Commit, Expected, events_from
 from vagus.runtime.jetstream_log.pages import ConsumerPages, DirectPages, Pages
-from vagus.runtime.jetstream_log.stored import read_error
+from vagus.runtime.jetstream_log.patience import TRY_S, patiently
+from vagus.runtime.jetstream_log.stored import NO_MESSAGE, read_error
 from vagus.runtime.jetstream_log.tail import follow
 from vagus.runtime.jetstream_log.writer import SETTLE_S, Writer
 from vagus.runtime.provision import ensure_stream
@@ -81,11 +82,15 @@ class JetStreamLog:
 
     async def head(self, session_id: str) -> int:
         """See `EventLog.head`. The stream's leader answers, so that it is never out of date."""
-        try:
-            info = await self._bus.api(f"STREAM.INFO.{self._subjects.session_stream(session_id)}")
-        except (ApiError, OutcomeUnknown, Unavailable) as error:
-            raise read_error(session_id, error) from error
-        return msgspec.convert(info, _Info).state.last_seq
+        question = f"STREAM.INFO.{self._subjects.session_stream(session_id)}"
+
+        async def ask() -> dict[str, object]:
+            try:
+                return await self._bus.api(question, timeout_s=TRY_S)
+            except (ApiError, OutcomeUnknown, Unavailable) as error:
+                raise read_error(session_id, error) from error
+
+        return msgspec.convert(await patiently(self._bus, ask), _Info).state.last_seq
 
     async def commits(
         self, session_id: str, *, after: int = 0, until: int | None = None

@@ -1,5 +1,6 @@
 """Reading stored commits page by page, in two ways: fast, for kernels, or as a client is permitted."""
 
+from functools import partial
 from typing import Final, Protocol
 
 import anyio
@@ -11,6 +12,7 @@ from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus, Message
 from vagus.runtime.eventlog import Commit
 from vagus.runtime.jetstream_log.consumer import create_consumer, seconds
+from vagus.runtime.jetstream_log.patience import patiently
 from vagus.runtime.jetstream_log.stored import Delivery, from_consumer, from_direct_get, read_error
 
 
@@ -85,7 +87,12 @@ class ConsumerPages:
         self, session_id: str, branch_id: str | None, start: int, count: int, *, bare: bool = False
     ) -> list[Commit]:
         """See `Pages.page`."""
-        count = min(count, self._MOST)
+        page = partial(self._page, session_id, branch_id, start, min(count, self._MOST), bare)
+        return await patiently(self._bus, page)
+
+    async def _page(
+        self, session_id: str, branch_id: str | None, start: int, count: int, bare: bool
+    ) -> list[Commit]:
         inbox = self._bus.new_inbox()
         async with self._bus.subscribe(inbox, limit=count) as messages:
             pending = await create_consumer(

@@ -11,6 +11,7 @@ from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus, Message
 from vagus.runtime.eventlog import Commit
 from vagus.runtime.jetstream_log.consumer import create_consumer, seconds
+from vagus.runtime.jetstream_log.patience import PATIENCE_S
 from vagus.runtime.jetstream_log.stored import Delivery, from_consumer
 
 HEARTBEAT_S: Final = 1.0
@@ -27,6 +28,7 @@ async def follow(
 ) -> AsyncGenerator[Commit, None]:
     """See `EventLog.follow`. Only its first attempt to reach the server may fail."""
     pause_s = 0.0
+    give_up_at = anyio.current_time() + PATIENCE_S
     while True:
         try:
             async with _delivered(bus, subjects, session_id, branch_id, after) as messages:
@@ -36,9 +38,9 @@ async def follow(
                         after = commit.stream_sequence
                         yield commit
         except Unavailable:
-            if pause_s == 0.0:
+            if pause_s == 0.0 and (not bus.connected or anyio.current_time() > give_up_at):
                 raise
-        await anyio.sleep(pause_s)
+        await anyio.sleep(pause_s or _RETRY_FIRST_S)
         pause_s = min(2 * pause_s, _RETRY_MOST_S)
 
 

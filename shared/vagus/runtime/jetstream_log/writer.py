@@ -18,6 +18,8 @@ from vagus.runtime.jetstream_log.stored import NO_MESSAGE, NO_STREAM
 _BATCH_INCOMPLETE: Final = 10176
 _BATCH_REPEATS_ID: Final = 10201
 """What a batch that is sent again is refused with while its ids are in the duplicate window; then 10071."""
+CHECK_S: Final = 1.0
+"""What asking for a stream that does not answer may take: it may only be without a leader."""
 _RETRY_FIRST_S: Final = 0.05
 _RETRY_MOST_S: Final = 1.0
 
@@ -145,7 +147,8 @@ class Writer:
     async def _check_stream(self, session_id: str) -> None:
         """Raise `SessionNotFound` if nobody answered because there is no stream."""
         try:
-            await self._bus.api(f"STREAM.INFO.{self._subjects.session_stream(session_id)}")
+            stream = self._subjects.session_stream(session_id)
+            await self._bus.api(f"STREAM.INFO.{stream}", timeout_s=CHECK_S)
         except ApiError as error:
             if error.err_code == NO_STREAM:
                 raise SessionNotFound(f"session not found: {session_id}") from error
