@@ -1,8 +1,9 @@
 import pytest
 
 from tests.kit.broker import broker, bus, own_broker, own_bus, subjects
+from tests.kit.cluster import cluster, cluster_bus
 
-__all__ = ["broker", "bus", "own_broker", "own_bus", "subjects"]
+__all__ = ["broker", "bus", "cluster", "cluster_bus", "own_broker", "own_bus", "subjects"]
 
 
 @pytest.fixture(scope="session")

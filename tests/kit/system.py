@@ -103,7 +103,7 @@ async def system(
         "VAGUS_GRANT_PUBLIC_KEYS": public,
     } | {f"VAGUS_{key.upper()}": str(value) for key, value in settings.items()}
     async with connect(url, name="test") as bus, anyio.create_task_group() as tasks:
-        await ensure(bus, subjects, partitions=PARTITIONS)
+        await ensure(bus, subjects, partitions=PARTITIONS, replicas=int(environ.get("VAGUS_REPLICAS", 1)))
         async with vagus.connect(url, actor="tester", root_subject=subjects.root) as client:
             whole = System(url, subjects, folder / "root", environ, bus, client, tasks)
             for kind in services.split():
