@@ -7,6 +7,7 @@ harm.
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -18,17 +19,18 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from vagus.contract import limits, streams
-from vagus.contract.errors import VagusError
+from vagus.contract.errors import OutcomeUnknown, Unavailable, VagusError
 from vagus.contract.json import Json
 from vagus.contract.subjects import Subjects
 from vagus.runtime import clock
-from vagus.runtime.bucket import Bucket, CaughtUp, Deleted
+from vagus.runtime.bucket import Bucket, CaughtUp, Deleted, Entry
 from vagus.runtime.bus import Bus
 
 log = logging.getLogger("vagus.members")
 
 EXPIRY_CHECK_S: Final = 0.5
 RELEASE_TIMEOUT_S: Final = 1.0
+ASK_TIMEOUT_S: Final = 1.0
 
 
 class Lease:
@@ -92,7 +94,9 @@ class Members:
     def __init__(self, bus: Bus, bucket: Bucket) -> None:
         self._bus = bus
         self._bucket = bucket
-        self._seen: dict[str, float] = {}
+        self._seen: dict[str, _Sign] = {}
+        self._heard = anyio.current_time()
+        self._led_since = math.inf
         self._live: dict[str, Json] = {}
         self._changed = asyncio.Event()
 
@@ -114,33 +118,72 @@ class Members:
                     self._changed.clear()
                     task_status.started()
                 elif isinstance(change, Deleted):
+                    self._hear()
                     self._drop(change.key)
                 else:
-                    self._keep(change.key, change.value)
+                    self._hear()
+                    self._keep(change)
 
     async def expire(self) -> None:
-        """Drop those whose lease was not renewed; without a connection nobody is judged."""
+        """Drop those whose lease was not renewed, as far as it could be; without a connection nobody is."""
         while True:
             began = anyio.current_time()
             await anyio.sleep(EXPIRY_CHECK_S)
             if anyio.current_time() - began > EXPIRY_CHECK_S + limits.MEMBER_RENEW_S:
                 self.forgive()  # it was we who stood still
             elif self._bus.connected:
-                oldest = anyio.current_time() - limits.MEMBER_LEASE_S
-                for key in [key for key, seen in self._seen.items() if seen < oldest]:
-                    log.warning("%s has not renewed its lease for %g s", key, limits.MEMBER_LEASE_S)
-                    self._drop(key)
+                await self._judge()
+
+    async def _judge(self) -> None:
+        """Drop whose lease has lapsed, if the bucket's leader says so too.
+
+        On a cluster the watch may have died with its server, and after a leader's death nobody can renew
+        anything for up to ten seconds: silence alone proves nothing.
+        """
+        oldest = anyio.current_time() - limits.MEMBER_LEASE_S
+        lapsed = [key for key, sign in self._seen.items() if sign.at < oldest]
+        try:
+            with anyio.fail_after(ASK_TIMEOUT_S):
+                renewed = [await self._bucket.get(key, fresh=True) for key in lapsed]
+        except (Unavailable, OutcomeUnknown, TimeoutError):
+            self.forgive()
+            return
+        if lapsed and self._quiet and not self._led_for_long():
+            return
+        for key, entry in zip(lapsed, renewed, strict=True):
+            known = self._seen.get(key)
+            if entry is not None and known is not None and entry.revision > known.revision:
+                self._keep(entry)
+            elif known is not None and known.at < oldest:
+                log.warning("%s has not renewed its lease for %g s", key, limits.MEMBER_LEASE_S)
+                self._drop(key)
+
+    @property
+    def _quiet(self) -> bool:
+        """Whether nobody is heard of, ourselves included: perhaps nobody could be."""
+        return anyio.current_time() - self._heard > 2 * limits.MEMBER_RENEW_S
+
+    def _led_for_long(self) -> bool:
+        """Whether the bucket has had a leader for so long that those who live would have renewed."""
+        self._led_since = min(self._led_since, anyio.current_time())
+        return anyio.current_time() - self._led_since > 2 * limits.MEMBER_RENEW_S
+
+    def _hear(self) -> None:
+        if self._quiet:
+            self.forgive()
+        self._heard = anyio.current_time()
 
     def forgive(self) -> None:
         """Give everybody a whole lease from now on: nobody could be heard."""
         now = anyio.current_time()
-        self._seen = dict.fromkeys(self._seen, now)
+        self._led_since = math.inf
+        self._seen = {key: _Sign(now, sign.revision) for key, sign in self._seen.items()}
 
-    def _keep(self, key: str, value: bytes) -> None:
-        self._seen[key] = anyio.current_time()
-        body = _body(value)
-        if key not in self._live or self._live[key] != body:
-            self._live = self._live | {key: body}
+    def _keep(self, entry: Entry) -> None:
+        self._seen[entry.key] = _Sign(anyio.current_time(), entry.revision)
+        body = _body(entry.value)
+        if entry.key not in self._live or self._live[entry.key] != body:
+            self._live = self._live | {entry.key: body}
             self._changed.set()
 
     def _drop(self, key: str) -> None:
@@ -150,11 +193,19 @@ class Members:
             self._changed.set()
 
 
+class _Sign(msgspec.Struct, frozen=True):
+    """The last sign of a member's life."""
+
+    at: float
+    revision: int
+
+
 @asynccontextmanager
 async def members(bus: Bus, subjects: Subjects, pattern: str = ">") -> AsyncIterator[Members]:
     """A live view of the members whose key matches `pattern`, such as `kernel.*`; complete from the start.
 
-    A member is gone when it says so, or when it was not heard of for `limits.MEMBER_LEASE_S`.
+    A member is gone when it says so, or when it was not heard of for `limits.MEMBER_LEASE_S` although it could
+    have been. Those who hold a lease that matches the pattern can tell at once; others some seconds later.
     """
     view = Members(bus, Bucket(bus, subjects.named(streams.MEMBERS)))
     forget_hook = bus.on_reconnect(view.forgive)

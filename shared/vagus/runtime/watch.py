@@ -11,7 +11,7 @@ from vagus.contract.errors import OutcomeUnknown, Unavailable
 from vagus.runtime.bus import ApiError, Bus, Message
 from vagus.runtime.origin import Origin
 
-HEARTBEAT_S: Final = 5.0
+HEARTBEAT_S: Final = 2.0
 """How often the server says that an idle watch stands; after two and a half it is taken for lost."""
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 2.0
