@@ -80,6 +80,21 @@ async def test_a_frozen_server_leaves_the_outcome_unknown(own_broker: EmbeddedSe
     assert await own_bus.store("q.a", b"1", msg_id="id") == Stored("Q", 1, duplicate=True)
 
 
+async def test_an_answer_that_nobody_waits_for_any_more_does_not_end_the_reading(
+    own_broker: EmbeddedServer, own_bus: Bus
+) -> None:
+    """nats-py stops reading, without a word, when the PONG of a flush comes that was given up."""
+    await ensure_stream(own_bus, QUEUE)
+    lost: list[bool] = []
+    own_bus.on_disconnect(lambda: lost.append(True))
+    with frozen(own_broker), anyio.move_on_after(0.2):
+        async with own_bus.subscribe("given.up"):
+            pass
+    assert (await own_bus.store("q.a", b"1")).sequence == 1
+    assert (await own_bus.store("q.a", b"2")).sequence == 2
+    assert not lost
+
+
 async def test_many_pulls_end_soon_though_the_server_is_frozen(
     own_broker: EmbeddedServer, own_bus: Bus
 ) -> None:

@@ -171,6 +171,13 @@ class Wire(Client):
         if size > self._max_payload:
             raise Refused(f"a message of {size} bytes to {subject} is over the limit of {self._max_payload}")
 
+    async def _process_pong(self) -> None:
+        if (
+            self._pongs and self._pongs[0].done()
+        ):  # who waited has given up: nats-py would stop reading at that
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
     ) -> None:
