@@ -134,6 +134,11 @@ class Subjects(msgspec.Struct, frozen=True):
         """Every write to a bucket's keys, also one that the bucket refuses: a hint, not a fact."""
         return f"$KV.{self.named(bucket)}.>"
 
+    @staticmethod
+    def elected(stream: str, consumer: str) -> str:
+        """The server's word that a consumer has a new leader: what was asked of the old one is lost."""
+        return f"$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.{stream}.{consumer}"
+
     # Names without a subject of their own -----------------------------------------------------------------
 
     def named(self, name: str) -> str:

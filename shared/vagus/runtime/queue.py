@@ -153,6 +153,7 @@ class Pull:
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._subscription: Subscription | None = None
+        self._elections: Subscription | None = None
         self._forget_hook: Callable[[], None] = _nothing
 
     @property
@@ -163,6 +164,9 @@ class Pull:
     async def __aenter__(self) -> Self:
         self._open = True
         self._subscription = await self._bus.subscribe_callback(f"{self._inbox}.*", self._arrived)
+        # On a cluster the requests die with the server that led the consumer, and our connection may live on.
+        elected = Subjects.elected(self._consumer.stream, self._consumer.name)
+        self._elections = await self._bus.subscribe_callback(elected, lambda _: self._start_over())
         self._forget_hook = self._bus.on_reconnect(self._start_over)
         self._watch()
         return self
@@ -175,8 +179,10 @@ class Pull:
         for timer in (self._timer, self._retry):
             if timer is not None:
                 timer.cancel()
-        if self._subscription is not None:
-            with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+        with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+            if self._elections is not None:
+                await self._elections.unsubscribe()
+            if self._subscription is not None:
                 await self._subscription.drain()
 
     def _ask(self) -> None:
