@@ -10,6 +10,11 @@ _LOST_RACE: Final = frozenset({10070, 10071, 10164})
 """Wrong last message id; wrong last sequence; the same on replicated streams."""
 _NO_ROOM: Final = frozenset({10002, 10023, 10028, 10047})
 """Limits of the account or the server: resources, memory, storage."""
+_NOT_NOW: Final = frozenset({10005, 10007, 10008, 10009, 10118, 10119})
+"""Of a cluster: no peers to place a replica on, because some are away; not assigned, not available, not led; a
+stream, a consumer is offline."""
+_BEING_STORED: Final = 10158
+"""The same message id was sent before and is on its way to the replicas; whether it arrives is open."""
 _STORE_FAILED: Final = 10077
 """The stream is full, or the disk failed; the text tells which."""
 
@@ -90,6 +95,8 @@ def _typed(fault: _Fault) -> VagusError:
     if fault.err_code == _STORE_FAILED:
         full = fault.description.startswith("maximum")
         return Busy(f"the stream is full: {text}") if full else Unavailable(f"storage failed: {text}")
-    if fault.code == 503:
+    if fault.err_code == _BEING_STORED:
+        return OutcomeUnknown(f"it was sent before and may yet be stored: {text}")
+    if fault.code == 503 or fault.err_code in _NOT_NOW:
         return Unavailable(f"JetStream is not ready: {text}")
     return ApiError(fault.description, fault.code, fault.err_code)
