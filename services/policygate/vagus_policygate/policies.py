@@ -56,7 +56,7 @@ class Policies:
         look_again_s = LOOK_FIRST_S
         with anyio.move_on_after(self._wait_s):
             while True:
-                entry = await self._bucket.get(session)
+                entry = await self._bucket.get(session, fresh=True)
                 if entry is not None:
                     found = decode(entry.value, PolicyInForce)
                     if found.version >= version:

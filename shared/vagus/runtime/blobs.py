@@ -16,10 +16,11 @@ import msgspec
 from vagus.contract import limits
 from vagus.contract.errors import Conflict, Malformed, NotFound, Unavailable
 from vagus.runtime import clock
-from vagus.runtime.bus import Bus, Message
+from vagus.runtime.bus import ApiError, Bus, Message
 
 CHUNK_BYTES: Final = 512 * limits.KIB
 _PAGE_CHUNKS: Final = 16
+_NO_MESSAGE: Final = 10037
 _REFERENCE: Final = re.compile(r"blake3:([0-9a-f]{64})")
 
 
@@ -46,6 +47,11 @@ class _Meta(msgspec.Struct, omit_defaults=True):
     options: _Options | None = None
     headers: dict[str, list[str]] = {}
     deleted: bool = False
+
+
+class _Held(msgspec.Struct):
+    seq: int
+    data: bytes = b""
 
 
 class Blobs:
@@ -75,7 +81,8 @@ class Blobs:
         named = _REFERENCE.fullmatch(reference.blob)
         if named is None:
             raise Malformed(f"not a blob reference: {reference.blob[:80]!r}")
-        meta = await self._meta(f"{session}/{named[1]}")
+        name = f"{session}/{named[1]}"
+        meta = await self._meta(name) or await self._meta_of_leader(name)
         if meta is None:
             raise NotFound(f"blob not found: {reference.blob} of session {session}")
         data = await self._chunks(meta)
@@ -126,16 +133,38 @@ class Blobs:
         meta = msgspec.json.decode(answer.data, type=_Meta)
         return None if meta.deleted else meta
 
+    async def _meta_of_leader(self, name: str) -> _Meta | None:
+        """As `_meta`: a replica may not have it yet."""
+        held = await self._of_leader({"last_by_subj": self._meta_subject(name)})
+        meta = None if held is None else msgspec.json.decode(held.data, type=_Meta)
+        return None if meta is None or meta.deleted else meta
+
     async def _chunks(self, meta: _Meta) -> bytes:
+        subject = self._chunk_subject(meta.nuid)
         pieces: list[bytes] = []
         start = 1
         while len(pieces) < meta.chunks:
-            page = await self._page(self._chunk_subject(meta.nuid), start)
+            page = [
+                _Held(int(message.headers["Nats-Sequence"]), message.data)
+                for message in await self._page(subject, start)
+            ]
             if not page:
-                break
-            pieces += [message.data for message in page]
-            start = int(page[-1].headers["Nats-Sequence"]) + 1
+                held = await self._of_leader({"seq": start, "next_by_subj": subject})
+                if held is None:
+                    break
+                page = [held]
+            pieces += [held.data for held in page]
+            start = page[-1].seq + 1
         return b"".join(pieces)
+
+    async def _of_leader(self, which: dict[str, object]) -> _Held | None:
+        try:
+            answer = await self._bus.api(f"STREAM.MSG.GET.{self._stream}", which)
+        except ApiError as error:
+            if error.err_code == _NO_MESSAGE:
+                return None
+            raise
+        return msgspec.convert(answer["message"], _Held)
 
     async def _page(self, subject: str, start: int) -> list[Message]:
         *page, end = await self._bus.collect(

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from vagus.contract import limits
-from vagus.contract.errors import Conflict, Malformed, Unavailable
+from vagus.contract.errors import Conflict, Malformed, OutcomeUnknown, Unavailable
 from vagus.runtime.bus import ApiError, Bus, Message
 from vagus.runtime.watch import OPERATION, CaughtUp, Change, Deleted, Entry, change, watch
 
@@ -43,6 +43,11 @@ class Bucket:
         On a cluster any replica may answer, and be a moment behind; with `fresh` it is the leader that does.
         """
         found = await self._last(key, fresh=fresh)
+        return found if isinstance(found, Entry) else None
+
+    async def latest(self, filter: str) -> Entry | None:  # noqa: A002
+        """Of the keys that match `filter`, the entry of the one that was changed last; from the leader."""
+        found = await self._last_of_leader(self._subject(filter, _FILTER))
         return found if isinstance(found, Entry) else None
 
     async def create(self, key: str, value: bytes) -> int:
@@ -92,6 +97,14 @@ class Bucket:
                     found[told.key] = told
         return list(found.values())
 
+    async def is_led(self) -> bool:
+        """Whether it takes writes now; what a replica tells of a bucket without a leader may be long past."""
+        try:
+            await self._bus.api(f"STREAM.INFO.{self._stream}")
+        except (OutcomeUnknown, Unavailable):
+            return False
+        return True
+
     @asynccontextmanager
     async def watch(self, filter: str = ">") -> AsyncIterator[AsyncIterator[Change]]:  # noqa: A002
         """The current entries that match `filter`, then `CaughtUp` once, then every change, in order.
@@ -128,7 +141,7 @@ class Bucket:
                 return None
             raise
         found = msgspec.convert(answer["message"], _Held)
-        return change(self._prefix, subject, OPERATION.encode() in found.hdrs, found.data, found.seq)
+        return change(self._prefix, found.subject, OPERATION.encode() in found.hdrs, found.data, found.seq)
 
     async def _page(self, subject: str, start: int) -> tuple[list[Entry | Deleted], int | None]:
         """What is there from stream sequence `start` on, and where to go on if there is more."""
@@ -154,6 +167,7 @@ class Bucket:
 
 
 class _Held(msgspec.Struct):
+    subject: str
     seq: int
     hdrs: bytes = b""
     data: bytes = b""

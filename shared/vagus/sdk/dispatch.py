@@ -48,15 +48,14 @@ class Dispatch:
         """
         async with self._sent(command) as awaited:
             reply = await awaited.settled(limits.REPLY_TIMEOUT_S)
+            alive = reply is not None or await self._kernel_lives()
+            if reply is None and alive:  # on a cluster, leaders may have to be elected first
+                reply = await awaited.settled(2 * limits.REPLY_TIMEOUT_S)
         if reply is not None:
             return unwrap(reply, shape)
         raise OutcomeUnknown(
-            f"no reply to {type(command).__name__} {command.command_id} within {limits.REPLY_TIMEOUT_S:g} s"
-            + (
-                ""
-                if await self._kernel_lives()
-                else ": no kernel is alive to take it; start one with `vagus up`"
-            )
+            f"no reply to {type(command).__name__} {command.command_id} in time"
+            + ("" if alive else ": no kernel is alive to take it; start one with `vagus up`")
         )
 
     async def tick(self, command: Tick, *, timeout_s: float) -> TickOutput:
@@ -113,7 +112,8 @@ class Dispatch:
 
     async def _kernel_lives(self) -> bool:
         try:
-            return bool(await Bucket(self._bus, self._subjects.named(MEMBERS)).keys("kernel.*"))
+            bucket = Bucket(self._bus, self._subjects.named(MEMBERS))
+            return bool(await bucket.keys("kernel.*")) or not await bucket.is_led()
         except VagusError:
             return True  # not known to be dead
 

@@ -7,7 +7,7 @@ import anyio
 import msgspec
 
 from vagus.contract import limits
-from vagus.contract.errors import Malformed, OutcomeUnknown, Refused, Unavailable
+from vagus.contract.errors import Malformed, OutcomeUnknown, Refused, Unavailable, VagusError
 from vagus.runtime.bus import Bus, Stored
 
 PATIENCE_S: Final = 30.0
@@ -54,7 +54,8 @@ async def store_once(
         except OutcomeUnknown as error:
             unsure = error
         except Unavailable as error:
-            if bus.connected and anyio.current_time() - began > PATIENCE_CONNECTED_S:
+            waited_s = anyio.current_time() - began
+            if bus.connected and waited_s > PATIENCE_CONNECTED_S and await _is_homeless(bus, subject):
                 raise unsure or Unavailable(
                     "the server has no streams of Vagus under this root subject: start the processes with "
                     "`vagus up`, or name another server"
@@ -64,3 +65,11 @@ async def store_once(
         if unsure is not None and anyio.current_time() - began > PATIENCE_S:
             raise unsure
         await anyio.sleep(RETRY_S)
+
+
+async def _is_homeless(bus: Bus, subject: str) -> bool:
+    """Whether no stream takes the subject: one of a cluster may only be without a leader for a while."""
+    try:
+        return not (await bus.api("STREAM.NAMES", {"subject": subject})).get("streams")
+    except VagusError:
+        return False

@@ -8,7 +8,7 @@ import msgspec
 
 from vagus.contract import limits
 from vagus.contract.approvals import Answer, ApprovalDecision, ApprovalTicket, TicketState
-from vagus.contract.errors import ApprovalNotPending, Malformed, OutcomeUnknown
+from vagus.contract.errors import ApprovalNotPending, Malformed, OutcomeUnknown, Unavailable
 from vagus.contract.messages import decode
 from vagus.contract.streams import TICKETS
 from vagus.contract.subjects import Subjects
@@ -20,6 +20,8 @@ from vagus.sdk.replies import Replies
 
 NEW_TICKET_S: Final = 2.0
 """How long a ticket that is not there, and that a tick may have named a moment ago, is waited for."""
+PATIENCE_S: Final = 30.0
+"""How much longer, while approvers still have to do what they were asked before."""
 POLL_S: Final = 0.05
 
 
@@ -74,23 +76,64 @@ class Tickets:
         )
 
     async def _find(self, approval_id: str) -> ApprovalTicket:
-        """The ticket. One that a tick has just named may be a moment away: the approver makes it.
+        ticket = await self._look(approval_id)
+        if ticket is None and _is_a_kernels(approval_id):
+            ticket = await self._awaited(approval_id)
+        if ticket is None:
+            raise ApprovalNotPending(f"approval not pending: {approval_id}")
+        return ticket
 
-        Its log cannot be asked instead: the id does not tell which session's that is.
+    async def _awaited(self, approval_id: str) -> ApprovalTicket | None:
+        """A ticket that a tick has just named; it may be a moment away: the approver makes it.
+
+        Its log cannot be asked instead: the id does not tell which session's that is. It is not to be once
+        the approvers have done all that they had been asked. On a cluster that may take elections.
         """
-        deadline = anyio.current_time() + (NEW_TICKET_S if _is_a_kernels(approval_id) else 0.0)
+        with anyio.move_on_after(NEW_TICKET_S):
+            while True:
+                ticket = await self._look(approval_id)
+                if ticket is not None:
+                    return ticket
+                await anyio.sleep(POLL_S)
+        with anyio.move_on_after(PATIENCE_S):
+            last = (await self._asked()).last_seq
+            while True:
+                all_done = (await self._asked()).first_seq > last
+                ticket = await self._look(approval_id, fresh=all_done)
+                if ticket is not None or all_done:
+                    return ticket
+                await anyio.sleep(POLL_S)
+        return None
+
+    async def _look(self, approval_id: str, *, fresh: bool = False) -> ApprovalTicket | None:
+        key = f"*.{approval_id}"
+        try:
+            found = [await self._bucket.latest(key)] if fresh else await self._bucket.entries(key)
+        except Malformed:
+            return None  # no key is spelled like this
+        for entry in found:
+            ticket = None if entry is None else decode(entry.value, ApprovalTicket)
+            if (
+                ticket is not None and ticket.approval_id == approval_id
+            ):  # and no wildcard that happens to match
+                return ticket
+        return None
+
+    async def _asked(self) -> "_Asked":
+        """What waits for approvers, as soon as somebody can tell."""
         while True:
             try:
-                entries = await self._bucket.entries(f"*.{approval_id}")
-            except Malformed:
-                entries = []  # no key is spelled like this
-            for entry in entries:
-                ticket = decode(entry.value, ApprovalTicket)
-                if ticket.approval_id == approval_id:  # and not a wildcard that happens to match
-                    return ticket
-            if anyio.current_time() >= deadline:
-                raise ApprovalNotPending(f"approval not pending: {approval_id}")
-            await anyio.sleep(POLL_S)
+                info = await self._bus.api(f"STREAM.INFO.{self._subjects.named('APPROVALS')}")
+            except (OutcomeUnknown, Unavailable):
+                await anyio.sleep(POLL_S)
+            else:
+                return msgspec.convert(info["state"], _Asked)
+
+
+class _Asked(msgspec.Struct):
+    first_seq: int
+    """Of the oldest message that waits; one more than the last, if none does."""
+    last_seq: int
 
 
 def _is_a_kernels(approval_id: str) -> bool:
