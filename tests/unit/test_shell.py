@@ -20,6 +20,10 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 STREAM = 64 * 1024
 FAMILY = "sleep 1000 & sleep 1000 & echo $$ > leader; sleep 1000"
 """A shell with three children, one of them in the foreground."""
+STRAY = "setsid sh -c 'echo $$ > $HOME/leader; sleep 1000'"
+"""A session of its own, in which another process runs."""
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells other processes' environments")
 
 
 @pytest.fixture
@@ -62,6 +66,15 @@ async def leader(context: ToolContext) -> int:
     return int(await eventually(read))
 
 
+async def cut_short(shell: Tool[Any, Any], context: ToolContext, script: str) -> int:
+    """Give up a command, as a timeout or a cancel does, once it has told its group; returns that."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sh, shell, context, script)
+        group = await leader(context)
+        tasks.cancel_scope.cancel()
+    return group
+
+
 async def test_a_command_gives_its_output(shell: Tool[Any, Any], context: ToolContext) -> None:
     out = await sh(shell, context, "echo out; echo err >&2")
     assert (out["stdout"], out["stderr"], out["timed_out"]) == ("out\n", "err\n", False)
@@ -85,6 +98,7 @@ async def test_nothing_of_the_environment_is_passed_on(
     monkeypatch.setenv("VAGUS_SECRET", "x")
     out: Any = await shell.invoke({"command": "env"}, context)
     lines = dict(line.split("=", 1) for line in out["stdout"].splitlines())
+    assert lines.pop("VAGUS_GROUP")  # by which its descendants are known
     assert lines == {"PATH": PATH, "HOME": str(context.workspace), "LANG": "C.UTF-8"}
 
 
@@ -162,16 +176,11 @@ async def test_output_is_shown_as_it_comes(shell: Tool[Any, Any], tmp_path: Path
 
 
 async def test_a_timeout_kills_the_whole_group(shell: Tool[Any, Any], context: ToolContext) -> None:
-    with anyio.move_on_after(0.5) as scope:
-        await sh(shell, context, FAMILY)
-    assert scope.cancelled_caught
-    assert not lives(await leader(context))
+    assert not lives(await cut_short(shell, context, FAMILY))
 
 
 async def test_a_command_that_ignores_signals_is_killed(shell: Tool[Any, Any], context: ToolContext) -> None:
-    with anyio.move_on_after(0.5):
-        await sh(shell, context, f"trap '' TERM INT HUP; {FAMILY}")
-    assert not lives(await leader(context))
+    assert not lives(await cut_short(shell, context, f"trap '' TERM INT HUP; {FAMILY}"))
 
 
 async def test_what_a_command_leaves_in_the_background_ends_with_it(
@@ -183,20 +192,43 @@ async def test_what_a_command_leaves_in_the_background_ends_with_it(
     assert not lives(await leader(context))
 
 
-async def test_one_that_leaves_the_group_and_keeps_the_pipe_is_not_waited_for(
+@linux
+async def test_what_leaves_the_group_is_killed_with_it(shell: Tool[Any, Any], context: ToolContext) -> None:
+    assert not lives(await cut_short(shell, context, f"{STRAY} & sleep 1000"))
+
+
+@linux
+async def test_a_daemon_ends_with_the_command_that_started_it(
     shell: Tool[Any, Any], context: ToolContext
 ) -> None:
-    with anyio.fail_after(5):
+    """Twice removed, with nothing of the command's but its environment."""
+    with anyio.fail_after(10):
         out = await sh(
             shell,
             context,
-            "setsid sh -c 'echo $$ > leader; sleep 30' & while [ ! -s leader ]; do :; done; echo done",
+            f"(cd /; {STRAY} </dev/null >/dev/null 2>&1 &); while [ ! -s leader ]; do :; done; echo done",
+        )
+    assert out["stdout"] == "done\n"
+    assert not lives(await leader(context))
+
+
+async def test_one_that_gets_away_and_keeps_the_pipe_is_not_waited_for(
+    shell: Tool[Any, Any], context: ToolContext
+) -> None:
+    with anyio.fail_after(10):
+        out = await sh(
+            shell,
+            context,
+            f"env -i PATH=$PATH HOME=$HOME {STRAY} & while [ ! -s leader ]; do :; done; echo done",
         )
     assert out["stdout"] == "done\n"
     os.killpg(await leader(context), signal.SIGKILL)
 
 
-async def test_the_group_dies_with_a_runner_that_is_killed(context: ToolContext) -> None:
+@pytest.mark.parametrize("script", [FAMILY, pytest.param(f"{STRAY} & sleep 1000", marks=linux)])
+async def test_all_that_a_command_started_dies_with_a_runner_that_is_killed(
+    context: ToolContext, script: str
+) -> None:
     program = f"""
 import anyio
 from pathlib import Path
@@ -205,7 +237,7 @@ from vagus_toolrunner.group import Reaper
 from vagus_toolrunner.shell import shell_exec
 tool = shell_exec(allowed=("sh",), path={PATH!r}, reaper=Reaper())
 context = ToolContext(workspace=Path({str(context.workspace)!r}))
-anyio.run(tool.invoke, {{"command": "sh", "args": ["-c", {FAMILY!r}]}}, context)
+anyio.run(tool.invoke, {{"command": "sh", "args": ["-c", {script!r}]}}, context)
 """
     runner = subprocess.Popen([sys.executable, "-c", program])  # noqa: ASYNC220
     try:

@@ -1,11 +1,13 @@
 """A command with all that it starts: one process group, which ends as a whole.
 
 It ends with its command (what that left in the background goes too), with the wait for it (timeout, cancel),
-and with the runner, even one that is killed: see `reaper`.
+and with the runner, even one that is killed: see `reaper`. What has left the group, as daemons do, ends with
+it: it is known by a mark in its environment.
 """
 
 import asyncio
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,6 +17,9 @@ from pathlib import Path
 from typing import IO, Final
 
 import anyio
+from anyio.to_thread import run_sync
+
+from vagus_toolrunner.reaper import MARK, kill_strays
 
 END_S: Final = 1.0
 """How long a killed group may take to be gone, and its pipes to run dry, before we look away."""
@@ -23,24 +28,24 @@ _REAPER: Final = Path(__file__).with_name("reaper.py")
 
 
 class Reaper:
-    """Our end of the reaper: tells it which groups live. It is started when it is first needed."""
+    """Our end of the reaper: tells it what lives. It is started when it is first needed."""
 
     def __init__(self) -> None:
-        self._groups: set[int] = set()
+        self._groups: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
-    def watch(self, group: int) -> None:
-        """From now on `group` dies with us."""
-        self._groups.add(group)
+    def watch(self, mark: str, group: int = 0) -> None:
+        """From now on whatever carries `mark` dies with us, and its group, once that is known."""
+        self._groups[mark] = group
         if self._process is None:
             self._start()
         else:
-            self._tell(f"+{group}\n")
+            self._tell(f"+{mark} {group}\n")
 
-    def forget(self, group: int) -> None:
-        """`group` has ended; its number may soon be another's."""
-        self._groups.discard(group)
-        self._tell(f"-{group}\n")
+    def forget(self, mark: str) -> None:
+        """It has ended; the group's number may soon be another's."""
+        self._groups.pop(mark, None)
+        self._tell(f"-{mark}\n")
 
     def close(self) -> None:
         """End it; what is still watched is killed. Blocks for the few milliseconds that this takes."""
@@ -56,7 +61,7 @@ class Reaper:
             start_new_session=True,  # a Ctrl-C at the terminal is not for it
             stdin=subprocess.PIPE,
         )
-        self._tell("".join(f"+{group}\n" for group in self._groups))
+        self._tell("".join(f"+{mark} {group}\n" for mark, group in self._groups.items()))
 
     def _tell(self, lines: str) -> None:
         if self._process is None or self._process.stdin is None:
@@ -81,24 +86,20 @@ async def run(
     """Run `command` to its end and return its exit status: minus the signal's number if a signal ended it.
 
     Output goes to the callbacks piece by piece, as it comes. Input is empty. When this returns or is
-    cancelled, nothing of the group lives any more.
+    cancelled, nothing of the group lives any more, nor what has left it.
 
     Raises:
         OSError: It cannot be started.
         ValueError: A NUL or a lone surrogate in it.
     """
-    # Not asyncio's own, which reaps before the group can be killed. Blocks for a fork: about a millisecond.
-    process = subprocess.Popen(  # noqa: S603, ASYNC220 -- running commands is what we are for
-        command,
-        bufsize=0,
-        cwd=cwd,
-        env=env,
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-    )
-    reaper.watch(process.pid)
+    mark = secrets.token_hex(16)
+    reaper.watch(mark)  # before there is anything: from the start on we may be killed
+    try:
+        process = _start(command, cwd, {**env, MARK: mark})
+    except BaseException:
+        reaper.forget(mark)
+        raise
+    reaper.watch(mark, process.pid)
     streams: list[_Stream] = []
     ended = _end_of(process)
     try:
@@ -109,14 +110,29 @@ async def run(
     finally:
         _kill(process)
         with anyio.move_on_after(END_S, shield=True):
+            await run_sync(kill_strays, [mark], abandon_on_cancel=True)
             await ended.wait()
             for stream in streams:
                 await stream.dry.wait()
         for stream in streams:
             stream.close()
         process.poll()
-        reaper.forget(process.pid)
+        reaper.forget(mark)
     return process.wait(END_S)
+
+
+def _start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Not asyncio's own, which reaps before the group can be killed. Blocks for about a millisecond."""
+    return subprocess.Popen(  # noqa: S603 -- running commands is what we are for
+        command,
+        bufsize=0,
+        cwd=cwd,
+        env=env,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
 
 
 class _Stream(asyncio.Protocol):
