@@ -1,12 +1,38 @@
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from tests.kit.events import records
 from vagus.contract.codec import seal
 from vagus.contract.events import BranchCreated, BranchMerged, ErrorRaised, EventKind
+from vagus.contract.sessions import SessionSummary
 from vagus.runtime.eventlog import Commit
 from vagus.sdk.verification import Verification, Verifier
+
+LOST = "the store has lost it, or cannot read it"
+SUMMARY = {
+    "manifest": {
+        "session_id": "s",
+        "owner": "me",
+        "created_at": "2026-04-05T12:26:01Z",
+        "workspace_root": "/s",
+        "model_routing": {"primary_model": "m", "fallback_models": []},
+        "policy": {
+            "allow_capabilities": [],
+            "gate_capabilities": [],
+            "max_tool_runtime_secs": 1,
+            "max_events_per_turn": 1,
+        },
+    },
+    "mode": "explore",
+    "tick_count": 1,
+    "pending_approvals": 0,
+    "policy_version": 1,
+    "closed": False,
+    "updated_at": "2026-04-05T12:26:01Z",
+    "stream_sequence": 5,
+}
 
 
 def error(text: str) -> ErrorRaised:
@@ -38,14 +64,16 @@ class Log:
         known += [str(record.digest) for record in sealed.records]
 
     def verified(
-        self, change: Callable[[int, Commit], Commit | None] = lambda place, commit: commit
+        self,
+        change: Callable[[int, Commit], Commit | None] = lambda place, commit: commit,
+        known: SessionSummary | None = None,
     ) -> Verification:
         verifier = Verifier("s")
         for place, commit in enumerate(self.commits):
             changed = change(place, commit)
             if changed is not None:
                 verifier.take(changed)
-        return verifier.result()
+        return verifier.result(len(self.commits), known)
 
 
 @pytest.fixture
@@ -99,7 +127,8 @@ def test_a_commit_that_is_missing_or_doubled_is_found(log: Log, place: int) -> N
     log.commit(error("e"))
     log.commit(error("e"), branch="z")
     missing = log.verified(lambda at, commit: None if at == place else commit)
-    assert missing.ok == (place == 2)  # a whole branch may be missing: nothing follows on it
+    assert not missing.ok
+    assert f"commit {place + 1}" in missing.problems[0]
     log.commits.insert(place, log.commits[place])
     assert not log.verified().ok
 
@@ -134,6 +163,41 @@ def test_headers_that_lie_are_found(log: Log) -> None:
         return Commit(**{**fields, "last": 9}) if at == 1 else commit
 
     assert "does not hold the sequences" in log.verified(lie).problems[0]
+
+
+def test_a_line_that_is_no_event_is_found(log: Log) -> None:
+    found = log.verified(lambda at, commit: changed(commit, b"[]\n") if at == 1 else commit)
+    assert found.problems[0].startswith("event 3 of main (commit 2) cannot be read")
+    assert found.first_bad is not None
+    assert (found.first_bad.branch_id, found.first_bad.sequence, found.first_bad.commit) == ("main", 3, 2)
+
+
+def test_an_end_that_is_missing_is_found_by_what_the_registry_knows(log: Log) -> None:
+    def known(**heads: int) -> SessionSummary:
+        nothing = {"parent_branch": None, "fork_sequence": 0, "merged_into": None}
+        branches = [nothing | {"branch_id": name, "head_sequence": head} for name, head in heads.items()]
+        return msgspec.convert(SUMMARY | {"branches": branches}, SessionSummary)
+
+    assert log.verified(known=known(main=4, b=2, z=1)).ok
+    found = log.verified(known=known(main=6, b=2, z=2))
+    assert found.problems == (
+        f"event 5 of main (commit 6 or later) is missing, and those up to 6: {LOST}",
+        f"event 2 of z (commit 6 or later) is missing: {LOST}",
+    )
+
+
+def test_what_follows_a_lost_commit_is_still_checked(log: Log) -> None:
+    log.commit(error("e"))
+    log.commit(error("f"))
+
+    def lose(at: int, commit: Commit) -> Commit | None:
+        if at == 1:
+            return None
+        return changed(commit, commit.payload.replace(b'"e"', b'"E"')) if at == 5 else commit
+
+    found = log.verified(lose)
+    assert found.problems[0] == f"event 3 of main (commit 2) is missing: {LOST}"
+    assert "event 5 of main (commit 6) is not as it was written" in found.problems[1]
 
 
 def test_problems_are_bounded() -> None:

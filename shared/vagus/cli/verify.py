@@ -18,7 +18,7 @@ def verify(session: SessionId, server: Server = SERVER, as_json: AsJson = False)
     from vagus.cli.render import verification as render
 
     async def work(client: "Client") -> "Verification":
-        return await (await client.session(session)).verify()
+        return await client.verify(session)
 
     found = ask(server, work)
     show(found, as_json=as_json, render=render.shown)

@@ -6,12 +6,16 @@ adapters.
 """
 
 from collections.abc import AsyncGenerator, Iterable
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
 from vagus.contract.codec import Sealed, decode_commit, split_lines
-from vagus.contract.events import EventRecord
+from vagus.contract.errors import Refused
+from vagus.contract.events import Custom, EventRecord
+
+HEADERS_BYTES: Final = 1024
+"""What the headers of a message with one event take at most; an event may have all the rest."""
 
 
 class NoStream(msgspec.Struct, frozen=True):
@@ -105,7 +109,8 @@ class EventLog(Protocol):
         """Commits of all branches in order, those with `after < stream_sequence <= until`.
 
         It ends at the head as of the call; nothing that was committed before the call is missing. It holds
-        one page in memory at a time.
+        one page in memory at a time. Raises `Malformed` where the store has lost the next commit, or has it
+        damaged.
         """
         ...
 
@@ -142,12 +147,17 @@ def events_from(commits: Iterable[Commit], from_sequence: int, limit: int) -> li
 def split(sealed: Sealed, max_payload: int) -> tuple[Sealed, ...]:
     """The events of a commit as parts that each fit a message of `max_payload` bytes, headers included.
 
-    An eighth is left to the headers, whose length is that of the kinds' names. One event is never split: a
-    part that holds only one may still be too long.
+    An eighth is left to the headers, whose length is that of the kinds' names. One event is never split:
+    raises `Refused` where it is too long for a message of its own.
     """
     room = max_payload - max_payload // 8
     if len(sealed.payload) <= room:
         return (sealed,)
+    most = max_payload - HEADERS_BYTES
+    for record, line in zip(sealed.records, sealed.lines, strict=True):
+        if len(line) >= most:
+            name = record.kind.event_type if isinstance(record.kind, Custom) else record.kind.type
+            raise Refused(f"{name} of {len(line)} bytes is over the limit of {most} for one event")
     parts: list[Sealed] = []
     start, size = 0, 0
     for end, line in enumerate(sealed.lines):

@@ -28,6 +28,7 @@ from vagus.sdk.registry import Registry
 from vagus.sdk.replies import Replies, open_replies
 from vagus.sdk.session import Session
 from vagus.sdk.tickets import Tickets
+from vagus.sdk.verification import Verification
 
 DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
 
@@ -92,6 +93,10 @@ class Client:
         """The session of this id; raises `SessionNotFound`."""
         await check_session(self._log, check_id("session id", session_id))
         return self._session(session_id)
+
+    async def verify(self, session_id: str) -> Verification:
+        """Check a session's whole log, also one that is gone: the registry remembers it."""
+        return await self._session(check_id("session id", session_id)).verify()
 
     async def sessions(self) -> list[SessionSummary]:
         """All sessions, newest first; each at most a second behind its log."""

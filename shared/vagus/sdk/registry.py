@@ -1,6 +1,6 @@
 """Reads what the processes publish about sessions and tools."""
 
-from vagus.contract.errors import SessionNotFound
+from vagus.contract.errors import Malformed, SessionNotFound
 from vagus.contract.messages import decode
 from vagus.contract.policy import PolicyInForce
 from vagus.contract.sessions import SessionSummary
@@ -26,6 +26,14 @@ class Registry:
         """All sessions, newest first; each entry at most a second behind its log."""
         summaries = [decode(entry.value, SessionSummary) for entry in await self._sessions.entries()]
         return sorted(summaries, key=lambda s: (s.manifest.created_at, s.manifest.session_id), reverse=True)
+
+    async def known(self, session_id: str) -> SessionSummary | None:
+        """One session as the registry has it; None if it has none, or none that can be read."""
+        entry = await self._sessions.get(session_id)
+        try:
+            return None if entry is None else decode(entry.value, SessionSummary)
+        except Malformed:
+            return None
 
     async def summary(self, session_id: str) -> SessionSummary:
         """One session as of its log's present end; raises `SessionNotFound`."""

@@ -8,7 +8,7 @@ import msgspec
 
 from vagus.contract import limits
 from vagus.contract.codec import Sealed
-from vagus.contract.errors import OutcomeUnknown, Unavailable
+from vagus.contract.errors import Malformed, OutcomeUnknown, Unavailable
 from vagus.contract.events import EventRecord
 from vagus.contract.streams import session_log
 from vagus.contract.subjects import Subjects
@@ -108,16 +108,21 @@ class JetStreamLog:
     ) -> list[EventRecord]:
         """See `EventLog.read`."""
         try:
-            start = 1 if from_sequence <= 1 else await self._locate(session_id, branch_id, from_sequence)
-            events: list[EventRecord] = []
-            while start is not None and (left := limit - len(events)) > 0:
-                count = min(left, _MARGIN + left // _EVENTS_OF_A_COMMIT)
-                page = await self._pages.page(session_id, branch_id, start, count)
-                events += events_from(page, from_sequence, left)
-                start = page[-1].stream_sequence + 1 if page else None
+            return await self._read(session_id, branch_id, from_sequence, limit)
         except Unavailable:
-            await self.head(session_id)  # tells a log that is not there from a server that is not
-            raise
+            await self.head(session_id)  # there is such a log, and somebody leads it
+        return await self._read(session_id, branch_id, from_sequence, limit)
+
+    async def _read(
+        self, session_id: str, branch_id: str, from_sequence: int, limit: int
+    ) -> list[EventRecord]:
+        start = 1 if from_sequence <= 1 else await self._locate(session_id, branch_id, from_sequence)
+        events: list[EventRecord] = []
+        while start is not None and (left := limit - len(events)) > 0:
+            count = min(left, _MARGIN + left // _EVENTS_OF_A_COMMIT)
+            page = await self._pages.page(session_id, branch_id, start, count)
+            events += events_from(page, from_sequence, left)
+            start = page[-1].stream_sequence + 1 if page else None
         return events
 
     def follow(
@@ -142,8 +147,20 @@ class JetStreamLog:
                     whole = [c for place, c in enumerate(page, after + 1) if c.stream_sequence == place]
                     if whole:
                         return whole
+                    await self._check_kept(session_id, after + 1)
                 await anyio.sleep(_REREAD_S)
         raise Unavailable(f"commit {after + 1} of session {session_id} cannot be read: {problem}")
+
+    async def _check_kept(self, session_id: str, sequence: int) -> None:
+        """Raise `Malformed` if the store has lost a commit that it had. Its leader knows."""
+        stream = self._subjects.session_stream(session_id)
+        try:
+            await self._bus.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
+        except ApiError as error:
+            if error.err_code == NO_MESSAGE:
+                raise Malformed(f"commit {sequence} of session {session_id} is lost or damaged") from error
+        except (OutcomeUnknown, Unavailable):
+            return  # nobody can say
 
     async def _locate(self, session_id: str, branch_id: str, sequence: int) -> int | None:
         """Where the commit stands that holds the branch's event `sequence`; None if there is none.

@@ -78,6 +78,8 @@ class ConsumerPages:
     """
 
     _MOST: Final = 64
+    _SILENCE_S: Final = 1.0
+    """After which a page ends with what there is of it."""
 
     def __init__(self, bus: Bus, subjects: Subjects) -> None:
         self._bus = bus
@@ -112,8 +114,11 @@ class ConsumerPages:
             found: list[Commit] = []
             with anyio.move_on_after(limits.REQUEST_TIMEOUT_S):
                 while len(found) < min(count, pending):
-                    message = await anext(messages)
-                    found.append(from_consumer(session_id, message, Delivery.of(message)))
+                    with anyio.move_on_after(self._SILENCE_S if found else None):
+                        message = await anext(messages)
+                        found.append(from_consumer(session_id, message, Delivery.of(message)))
+                        continue
+                    break  # of what it counts, the server passes over a message that is damaged
                 return found
         raise Unavailable(f"cannot read the log of {session_id}: {pending} commits from {start} did not come")
 
