@@ -131,6 +131,32 @@ async def test_a_bug_ends_the_process_and_the_message_comes_again(desk: Desk) ->
     assert await desk.dead() == 1
 
 
+async def test_what_is_given_back_in_good_order_is_not_worn_out_by_that(desk: Desk) -> None:
+    """Only deliveries that ended their reader count towards the last."""
+
+    async def wait(text: str) -> None:
+        await anyio.sleep_forever()
+
+    async def fail(text: str) -> None:
+        raise ZeroDivisionError
+
+    await impatient(desk.bus, gate_consumer(desk.subjects), 0.2)
+    await desk.send("a")
+    for number in range(2 * limits.MAX_DELIVERIES):
+        with anyio.CancelScope() as scope:
+            async with desk.taking(wait):
+                await eventually(lambda known=number: len(desk.handled) > known)  # type: ignore[misc]
+                scope.cancel()
+    for _ in range(limits.MAX_DELIVERIES - 1):
+        with pytest.raises(ExceptionGroup), anyio.fail_after(20):
+            async with desk.taking(fail):
+                await anyio.sleep_forever()
+    assert await desk.dead() == 0
+    async with desk.taking(fail):
+        await desk.empty()
+    assert await desk.dead() == 1
+
+
 async def test_leaving_waits_for_what_is_in_hand_and_takes_no_more(desk: Desk) -> None:
     go_on, finished = anyio.Event(), []
 

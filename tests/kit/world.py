@@ -4,6 +4,7 @@ Kernels run for real, each in a loop of its own, so that one can be stopped betw
 there, or left standing while another goes on.
 """
 
+import base64
 import json
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import TickOutput
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import FileMutation, Success, ToolDefinition, ToolExecutionReport
-from vagus.runtime.answers import Stored
+from vagus.runtime.answers import ApiError, Stored
 from vagus.runtime.bucket import Bucket, Entry
 from vagus.runtime.bus import Bus
 from vagus.runtime.eventlog import Commit, EventLog
@@ -133,6 +134,15 @@ class FakeBus:
         self._world.take(subject, data, dict(headers or {}) | ({"Nats-Msg-Id": msg_id} if msg_id else {}))
         await checkpoint()
         return Stored("STREAM", 1)
+
+    async def api(self, verb: str, body: Any) -> dict[str, Any]:
+        """Only what looks for what was given back."""
+        await self._process.passes()
+        noted = self._world.returned.get(body["last_by_subj"])
+        if noted is None:
+            raise ApiError("no message found", 404, 10037)
+        found = {"subject": body["last_by_subj"], "seq": 1, "data": base64.b64encode(noted).decode()}
+        return {"message": found}
 
     def on_reconnect(self, hook: Any) -> Any:
         self._process.hooks.append(hook)
@@ -272,6 +282,8 @@ class World:
     runs: Counter[str] = field(default_factory=Counter)
     tickets: dict[str, ApprovalTicket] = field(default_factory=dict)
     replies: dict[str, list[Reply]] = field(default_factory=dict)
+    returned: dict[str, bytes] = field(default_factory=dict)
+    """What was given back in good order, and at which delivery."""
     dead: list[tuple[str, bytes, Mapping[str, str]]] = field(default_factory=list)
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
     lose_next: int = 0
@@ -290,6 +302,8 @@ class World:
                 self._settle(self.inbox[int(sequence) - 1], data)
             case ["_INBOX", command_id]:
                 self.replies.setdefault(command_id, []).append(decode(data, Reply))
+            case ["$KV", "_RETURNS", *_]:
+                self.returned[subject] = data
             case [_, "dead", *_]:
                 self.dead.append((subject, data, headers))
             case [_, "control", "cancel", tool_run_id]:

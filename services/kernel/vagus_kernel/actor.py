@@ -289,10 +289,10 @@ class Actor:
         for delivery in [item for item in self._unsettled if not item.settled]:
             if not asked and self._is_innocent(delivery, lost):
                 kept.append(delivery)
-            elif self._is_hopeless(delivery, lost):
+            elif await self._is_hopeless(delivery, lost):
                 await self.bury(delivery, f"the session cannot be loaded: {lost}")
             else:
-                await self._send_back(delivery, hurry=lost is None)
+                await self._send_back(delivery, lost)
         if lost is None:
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
                 await self.projections.flush(self.session, self.ledger.stream_sequence, now=True)
@@ -305,15 +305,15 @@ class Actor:
         culprit = self._in_hand if isinstance(self._in_hand, Delivery) else None
         return bug and culprit is not None and delivery is not culprit
 
-    def _is_hopeless(self, delivery: Delivery, lost: Exception | None) -> bool:
+    async def _is_hopeless(self, delivery: Delivery, lost: Exception | None) -> bool:
         """Whether the session's log cannot be read, not even at the last attempt."""
         unreadable = lost is not None and not self._active and not isinstance(lost, _PASSING)
-        return unreadable and delivery.deliveries >= limits.MAX_DELIVERIES
+        return unreadable and await delivery.worn_out()
 
-    async def _send_back(self, delivery: Delivery, *, hurry: bool) -> None:
+    async def _send_back(self, delivery: Delivery, lost: Exception | None) -> None:
         self.ports.keep_alive.drop(delivery)
-        wait_s = min(BACK_AFTER_S * 2 ** (delivery.deliveries - 1), BACK_MOST_S)
-        await delivery.nak(0 if hurry else wait_s)
+        wait_s = min(BACK_AFTER_S * 2 ** min(delivery.deliveries - 1, 10), BACK_MOST_S)
+        await (delivery.give_back() if lost is None else delivery.nak(wait_s))
 
     # Deciding ---------------------------------------------------------------------------------------------
 

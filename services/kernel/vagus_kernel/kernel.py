@@ -131,7 +131,7 @@ class Kernel:
                 self._deliver(delivery)
             else:
                 self._ports.keep_alive.drop(delivery)
-                await delivery.nak()
+                await delivery.give_back()
 
     async def _bury(self, delivery: Delivery, reason: str) -> None:
         await dead_letter(self._ports.bus, self._ports.subjects, "kernel", delivery, reason)

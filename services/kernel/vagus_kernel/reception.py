@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from vagus.contract import limits
 from vagus.contract.approvals import ApprovalDecision, Resolution
 from vagus.contract.commands import decode_command
 from vagus.contract.errors import Busy, Malformed, Permanent, Refused, VagusError
@@ -51,7 +50,7 @@ class Reception:
     async def _receive(self, delivery: Delivery) -> None:
         role = Subjects.last_token(delivery.subject, 2)
         try:
-            if delivery.deliveries >= limits.MAX_DELIVERIES:
+            if await delivery.worn_out():
                 await self._give_up(delivery, role)
             elif role == Role.COMMAND:
                 await self._command(delivery)

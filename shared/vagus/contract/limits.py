@@ -57,7 +57,7 @@ ACK_WAIT_S: Final = 5.0
 PROGRESS_S: Final = 1.5
 """How often work in progress is told: thrice within ACK_WAIT_S."""
 MAX_DELIVERIES: Final = 5
-"""At this delivery a message is given up and goes to the dead letters."""
+"""At this delivery, since it was last given back in good order, a message is given up to the dead letters."""
 EFFECT_RETRY_S: Final = 10.0
 """An owed effect without an answer or a heartbeat for this long is performed again."""
 STARTED_AFTER_S: Final = 0.5

@@ -172,8 +172,14 @@ TICKETS = "TICKETS"
 TOOLBOX = "TOOLBOX"
 CALLS = "CALLS"
 MEMBERS = "MEMBERS"
+RETURNS = "RETURNS"
 SNAPSHOTS = "SNAPSHOTS"
 BLOBS = "BLOBS"
+
+
+def returns_of(queue: str) -> str:
+    """The bucket in which is noted what was given back to a queue; both have the same root."""
+    return f"{queue.rpartition('_')[0]}_{RETURNS}"
 
 
 def buckets(subjects: Subjects) -> tuple[BucketSpec, ...]:
@@ -185,5 +191,6 @@ def buckets(subjects: Subjects) -> tuple[BucketSpec, ...]:
         BucketSpec(name=subjects.named(TOOLBOX)),
         BucketSpec(name=subjects.named(CALLS), ttl_s=7 * 24 * 3600.0),
         BucketSpec(name=subjects.named(MEMBERS), ttl_s=limits.MEMBER_LEASE_S),
+        BucketSpec(name=subjects.named(RETURNS), ttl_s=7 * 24 * 3600.0),
         BucketSpec(name=subjects.named(SNAPSHOTS)),
     )

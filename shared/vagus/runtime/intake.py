@@ -20,7 +20,6 @@ from typing import Final
 
 import anyio
 
-from vagus.contract import limits
 from vagus.contract.errors import Permanent, VagusError
 from vagus.contract.ids import is_id
 from vagus.contract.streams import ConsumerSpec
@@ -30,7 +29,6 @@ from vagus.runtime.queue import Delivery, KeepAlive, Pull, dead_letter
 
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 5.0
-LAST_WORDS_S: Final = 0.2
 GIVE_BACK_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
@@ -91,18 +89,19 @@ class _Clerk:
         """Handle one message to its end."""
         self._alive.hold(delivery)
         try:
-            if delivery.deliveries >= limits.MAX_DELIVERIES:
+            if await delivery.worn_out():
                 await self._bury(delivery, f"given up at delivery {delivery.deliveries}")
             elif await self._handled(delivery):
                 await delivery.ack()
+            elif self.leaving.is_set():
+                await delivery.give_back(_jittered(RETRY_FIRST_S))
             else:
                 await delivery.nak(_jittered(RETRY_MOST_S))
         except Permanent as error:
             await self._bury(delivery, f"{error.type}: {error.message}")
         except anyio.get_cancelled_exc_class():
-            with anyio.move_on_after(LAST_WORDS_S, shield=True):
-                # Cut short, our own pull still stands: it would get the message right back, again and again.
-                await delivery.nak(0 if self.leaving.is_set() else GIVE_BACK_S)
+            # Cut short, our own pull still stands: it would get the message right back, again and again.
+            delivery.give_back_nowait(0 if self.leaving.is_set() else GIVE_BACK_S)
             raise
         finally:
             self._alive.drop(delivery)

@@ -16,9 +16,10 @@ import anyio
 import msgspec
 
 from vagus.contract import limits
-from vagus.contract.errors import VagusError
+from vagus.contract.errors import OutcomeUnknown, Transient, VagusError
 from vagus.contract.streams import ConsumerSpec
 from vagus.contract.subjects import Subjects
+from vagus.runtime import returns
 from vagus.runtime.answers import read_answer
 from vagus.runtime.bus import Bus, Message, Subscription
 from vagus.runtime.origin import Origin
@@ -88,7 +89,28 @@ class Delivery:
 
     async def nak(self, delay_s: float = 0) -> None:
         """It could not be done now; deliver it again, to anybody, after `delay_s` seconds."""
-        self._settle(b'-NAK {"delay":%d}' % round(delay_s * 1e9) if delay_s > 0 else b"-NAK")
+        self._settle(_nak(delay_s))
+
+    async def give_back(self, delay_s: float = 0) -> None:
+        """As `nak`, by one who is well: no delivery up to this one counts against the message."""
+        self.give_back_nowait(delay_s)
+
+    def give_back_nowait(self, delay_s: float = 0) -> None:
+        """As `give_back`, for those that cannot await."""
+        if not self.settled:
+            returns.note(self._bus, self.stream, self.stream_sequence, self.deliveries)
+            self._settle(_nak(delay_s))
+
+    async def worn_out(self) -> bool:
+        """Whether it came `limits.MAX_DELIVERIES` times since it was last given back in good order."""
+        if self.deliveries < limits.MAX_DELIVERIES:
+            return False
+        try:
+            forgiven = await returns.noted(self._bus, self.stream, self.stream_sequence)
+        except (OutcomeUnknown, Transient) as error:
+            log.info("%s is tried once more: %s", self.subject, error)
+            return False
+        return self.deliveries - forgiven >= limits.MAX_DELIVERIES
 
     async def term(self) -> None:
         """It can never be done; never deliver it again."""
@@ -213,7 +235,7 @@ class Pull:
             self._deliver(delivery)
             self._ask()
         else:
-            delivery._settle(b"-NAK")
+            delivery.give_back_nowait()
 
     def _released(self) -> None:
         self._held -= 1
@@ -366,6 +388,10 @@ def _own(headers: Mapping[str, str]) -> dict[str, str]:
             break
         kept[name] = value
     return kept
+
+
+def _nak(delay_s: float) -> bytes:
+    return b'-NAK {"delay":%d}' % round(delay_s * 1e9) if delay_s > 0 else b"-NAK"
 
 
 def _nothing() -> None:

@@ -1,0 +1,77 @@
+"""Kernels that drain give their inputs back; that is no sign of anything wrong with these."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kit.warp import warped
+from tests.kit.world import Process, World
+from vagus.contract import limits
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    patch = warped(world.clock, limits.MAX_DELIVERIES)
+    yield world
+    patch.undo()
+
+
+def go(world: World, kernel: Process) -> None:
+    """Deliver what there is, and let the gate and the runner take what they are asked for."""
+    for _ in range(3):
+        for queued in world.available():
+            world.deliver(queued, kernel)
+        kernel.step(60)
+        while world.gate:
+            world.judge()
+        while world.tools:
+            world.run_tool()
+
+
+def begin(world: World) -> Process:
+    """A turn whose tool runs, and one that waits behind it."""
+    kernel = Process(world)
+    world.create()
+    world.settle_all(kernel)
+    for command_id in ("first", "second"):
+        world.command(
+            "Tick", {"objective": "do", "proposed_tool": {"tool_name": "do", "input": {}}}, command_id
+        )
+    go(world, kernel)
+    assert len(world.running) == 1
+    return kernel
+
+
+def test_a_long_turn_and_what_waits_for_it_survive_any_number_of_drains(world: World) -> None:
+    kernel = begin(world)
+    for _ in range(3 * limits.MAX_DELIVERIES):
+        kernel.drain()
+        kernel = Process(world)
+        go(world, kernel)
+        assert len(world.running) == 1
+    assert max(queued.deliveries for queued in world.inbox) > 3 * limits.MAX_DELIVERIES
+    world.settle_all(kernel)
+    world.check(kernel)
+    assert world.dead == []
+    assert set(world.runs.values()) == {1}
+    assert [reply.error for key in ("first", "second") for reply in world.replies[key]] == [None, None]
+
+
+def test_an_input_that_ends_its_kernels_is_given_up_however_often_it_was_given_back_before(
+    world: World,
+) -> None:
+    kernel = begin(world)
+    for _ in range(limits.MAX_DELIVERIES):
+        kernel.drain()
+        kernel = Process(world)
+        go(world, kernel)
+    for _ in range(limits.MAX_DELIVERIES - 1):
+        assert world.dead == []
+        kernel.kill()
+        world.elapse(limits.ACK_WAIT_S)
+        kernel = Process(world)
+        go(world, kernel)
+    assert {subject for subject, _, _ in world.dead} == {"vagus.dead.kernel.s"}
+    world.settle_all(kernel)
+    world.check(kernel)
