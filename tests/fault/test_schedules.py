@@ -51,10 +51,10 @@ async def test_schedules_survive_a_server_that_is_killed_and_fire_late_once(
 ) -> None:
     async with system(own_broker.url, subjects, tmp_path) as whole:
         session = await whole.client.create_session(owner="me", policy=POLICY, session_id="s", budget=RICH)
-        once = await session.tick("look", command_id="t", after=2)
+        once = await session.tick("look", command_id="t", after=1)
         await session.wake("again", every=1, schedule_id="w")
         own_broker.kill()
-        await eventually(lambda: clock.now_ns() > parse(once.due) + 2e9)
+        await eventually(lambda: clock.now_ns() > parse(once.due) + 1.5e9)
         await own_broker.start()
         began = clock.now_ns()
         await eventually(lambda: whole.client.bus.connected)

@@ -23,16 +23,12 @@ POLICY = vagus.PolicySet(
 )
 SOON_S = 0.3
 NOTE = vagus.ToolCall(call_id="c1", tool_name="fs.write", input={"path": "note", "content": "x"})
-UNTIL_GO = vagus.ToolCall(
-    tool_name="shell.exec",
-    input={"command": "sh", "args": ["-c", "while [ ! -e go ]; do sleep 0.02; done"]},
-)
 
 
 @pytest.fixture
 async def whole(broker: EmbeddedServer, subjects: Subjects, tmp_path: Path) -> AsyncIterator[System]:
     """A Vagus."""
-    async with system(broker.url, subjects, tmp_path, allowed_commands="sh") as running:
+    async with system(broker.url, subjects, tmp_path) as running:
         yield running
 
 
@@ -50,10 +46,10 @@ async def ran(session: vagus.Session, schedule_id: str) -> list[str]:
 
 async def test_a_tick_for_later_returns_at_once_and_runs_once(whole: System, session: vagus.Session) -> None:
     before_ns = datetime.now(UTC).timestamp() * 1e9
-    scheduled = await session.tick("look", after=1.5)
+    scheduled = await session.tick("look", after=1)
     assert (scheduled.session_id, scheduled.branch_id, scheduled.objective) == ("s", "main", "look")
     assert scheduled.when.at == scheduled.due
-    assert parse(scheduled.due) >= before_ns + 1.5e9
+    assert parse(scheduled.due) >= before_ns + 1e9
     assert await session.schedules() == [scheduled]
     await eventually(lambda: ran(session, scheduled.schedule_id))
     events = [event async for event in session.history()]
@@ -175,27 +171,6 @@ async def are_reasons(whole: System, expected: set[str]) -> bool:
     return {letter.reason for letter in await whole.client.dead_letters("s")} == expected
 
 
-async def test_a_tick_that_is_due_while_the_last_one_still_waits_is_left_out(
-    whole: System, session: vagus.Session
-) -> None:
-    command = await session.tick("busy", tool=UNTIL_GO, after=0)
-    await eventually(lambda: begun(session, command.schedule_id))
-    await session.wake("again", every=1, schedule_id="w")
-    schedules, inbox = whole.subjects.named("SCHEDULES"), whole.subjects.named("INBOX")
-    start = await last_sequence(whole, schedules)
-    await eventually(lambda: beyond(whole, schedules, start + 3))
-    await session.unschedule("w")
-    await eventually(lambda: holds(whole, inbox, 2))  # the busy one, and one that waits
-    (whole.root / "sessions" / "s" / "go").touch()
-    await session.tick("afterwards")
-    assert 1 <= len(await ran(session, "w")) <= 2  # one may have been on its way
-    assert await whole.client.dead_letters() == []
-
-
-async def begun(session: vagus.Session, command_id: str) -> bool:
-    return any(event.correlation_id == command_id for event in await session.read_events(limit=1000))
-
-
 async def last_sequence(whole: System, stream: str) -> int:
     info: Any = await whole.bus.api(f"STREAM.INFO.{stream}")
     return int(info["state"]["last_seq"])
@@ -217,7 +192,7 @@ async def test_what_was_missed_while_no_kernel_lived_is_one_tick(
     await whole.services["kernel3"].drain()
     before, inbox = await ran(session, "w"), await stored(whole.bus, whole.subjects.named("INBOX"))
     start = await last_sequence(whole, schedules)
-    await eventually(lambda: beyond(whole, schedules, start + 3))
+    await eventually(lambda: beyond(whole, schedules, start + 2))
     assert await stored(whole.bus, schedules) == 2  # the schedule, and the last firing
     start = await last_sequence(whole, schedules)
     await whole.start("kernel")
