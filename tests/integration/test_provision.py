@@ -1,6 +1,8 @@
 import anyio
 import pytest
+from msgspec.structs import replace
 
+from tests.kit.services import stored
 from vagus.contract import streams
 from vagus.contract.errors import SettingsError
 from vagus.contract.messages import Role
@@ -16,7 +18,23 @@ async def test_everything_exists_after_ensuring_and_again_changes_nothing(
     await ensure(bus, subjects, partitions=2)
     await ensure(bus, subjects, partitions=2)
     names = await bus.api("STREAM.NAMES", {"subject": f"{subjects.root}.>"})
-    assert names["streams"] == [subjects.named(n) for n in ("APPROVALS", "DEAD", "GATE", "INBOX", "TOOLS")]
+    assert names["streams"] == [
+        subjects.named(n) for n in ("APPROVALS", "DEAD", "GATE", "INBOX", "SCHEDULES", "TOOLS")
+    ]
+
+
+async def test_an_inbox_of_the_first_version_is_brought_up_to_date_with_what_it_holds(
+    bus: Bus, subjects: Subjects
+) -> None:
+    (inbox,) = [spec for spec in streams.queues(subjects, 2) if spec.former_subjects]
+    await ensure_stream(bus, replace(inbox, subjects=inbox.former_subjects))
+    await bus.store(subjects.inbox(Role.COMMAND, "s"), b"")
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(lambda: ensure(bus, subjects, partitions=2))
+    assert await stored(bus, inbox.name) == 1
+    await bus.store(subjects.schedule("s", "x"), b"")
+    assert await stored(bus, subjects.named("SCHEDULES")) == 1
 
 
 async def test_several_processes_may_ensure_at_once(bus: Bus, subjects: Subjects) -> None:

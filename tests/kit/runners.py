@@ -100,10 +100,12 @@ class Desk:
         )
         return self.signer.sign(msgspec.structs.replace(good, **changes))
 
-    async def send(self, request: ToolRequest, *, pool: str = "default", **headers: str) -> ToolRequest:
+    async def send(
+        self, request: ToolRequest, *, pool: str = "default", priority: str = "normal", **headers: str
+    ) -> ToolRequest:
         """Put a request on the pool's queue."""
         await self.bus.store(
-            self.subjects.tool(pool, "normal", request.session_id),
+            self.subjects.tool(pool, priority, request.session_id),
             msgspec.json.encode(request),
             msg_id=f"{request.effect_id}.{request.attempt}",
             headers=headers,

@@ -26,7 +26,7 @@ from vagus.contract.schedules import Dropped, Schedules
 from vagus.contract.sessions import BranchInfo, BranchMergeResult, SessionManifest, SessionSummary, TickOutput
 from vagus.contract.state import BudgetState
 from vagus.contract.subjects import Subjects
-from vagus.contract.tools import ToolboxEntry
+from vagus.contract.tools import Priority, ToolboxEntry
 from vagus.runtime.blobs import BlobRef
 from vagus.runtime.grants import GrantVerifier
 from vagus_kernel import extensions
@@ -158,6 +158,11 @@ def test_every_stream_consumer_and_bucket_is_named() -> None:
     ]
     pooled = streams.tool_consumer(subjects, "<pool>")
     for consumer in (*shared, pooled):
+    for priority, pooled in zip(Priority, streams.tool_consumers(subjects, "<pool>"), strict=True):
+        name = pooled.name.replace(f"-{priority}", "-<priority>")
+        subject = pooled.filters[0].replace(f".{priority}.", ".<priority>.")
+        assert f"| `{name}` | `{pooled.stream}` | `{subject}` |" in TEXT
+        assert f"`{priority}`" in TEXT
         assert f"| `{consumer.name}` | `{consumer.stream}` | `{consumer.filters[0]}` |" in TEXT
     for answers in (True, False):
         name = streams.inbox_consumer(subjects, 7, answers=answers).name.replace("7", "<partition>")

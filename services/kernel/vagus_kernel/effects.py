@@ -6,7 +6,7 @@ from typing import TypeAlias
 from vagus.contract.approvals import ApprovalTicket
 from vagus.contract.messages import GateRequest
 from vagus.contract.models import ModelCompletionRequest
-from vagus.contract.tools import ToolCall
+from vagus.contract.tools import Priority, ToolCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class RunTool:
     deadline: str
     grant: str
     cancelling: bool
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ from vagus_kernel.state import (
     remembered,
 )
 
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 """Of what a snapshot holds: raised by every change that would fold the same log to another state."""
 
 LOOP_MEMORY = 100
@@ -270,7 +270,13 @@ def _asked(branch: Branch, kind: ApprovalRequested, record: EventRecord) -> Bran
     if last is not None and last.tool_run_id == run:
         waiting = (*(w for w in others if w), replace(last, tickets=(*last.tickets, ticket)))
     else:
-        new = WaitingCall(call=call, tool_run_id=run, command_id=turn.command_id, tickets=(ticket,))
+        new = WaitingCall(
+            call=call,
+            tool_run_id=run,
+            command_id=turn.command_id,
+            priority=turn.priority,
+            tickets=(ticket,),
+        )
         waiting = (*branch.waiting, new)
     return with_turn(replace(branch, waiting=waiting), asked=True)
 
@@ -313,6 +319,7 @@ def _resolved(branch: Branch, kind: ApprovalResolved, record: EventRecord) -> Br
             streak=branch.memory.vector.error_streak,
             resumed=True,
             approval_id=kind.approval_id,
+            priority=call.priority,
         )
         return replace(branch, turn=turn)
     return branch

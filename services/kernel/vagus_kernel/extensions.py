@@ -13,6 +13,7 @@ from vagus.contract.models import ModelCompletion
 from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import BudgetExtension, SessionManifest
 from vagus.contract.state import BudgetState
+from vagus.contract.tools import Priority
 from vagus_kernel.state import GuardDecision, Memory
 
 
@@ -53,6 +54,7 @@ class TurnStarted(Fact, frozen=True, kw_only=True):
     capabilities: tuple[str, ...] = ()
     """Declared by the client for the call that it proposed."""
     guards: dict[str, GuardDecision] = {}
+    priority: Priority = Priority.NORMAL
 
 
 class ModelAnswered(Fact, frozen=True, kw_only=True):

@@ -50,6 +50,7 @@ def _turn_started(branch: Branch, fact: extensions.TurnStarted, record: EventRec
         allowed_tools=fact.allowed_tools,
         capabilities=fact.capabilities,
         guards=tuple(fact.guards.items()),
+        priority=fact.priority,
     )
     return replace(branch, turn=turn)
 

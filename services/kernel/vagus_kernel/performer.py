@@ -21,7 +21,7 @@ from vagus.contract.claims import CANCELLED, Claim, claim_key
 from vagus.contract.errors import Conflict, Malformed, Permanent, VagusError
 from vagus.contract.limits import DEADLINE_GRACE_S
 from vagus.contract.messages import ToolRequest, decode
-from vagus.contract.tools import DEFAULT_POOL
+from vagus.contract.tools import DEFAULT_POOL, Priority
 from vagus.runtime import clock, telemetry
 from vagus_kernel.effects import AskApproval, AskGate, CallModel, Owed, RunTool, WithdrawTicket
 from vagus_kernel.inputs import ApprovalResolved, DeadlinePassed, GiveUp, Input, ToolNeverRan
@@ -45,6 +45,8 @@ class _Performed:
     effect: Owed
     attempt: int
     signed_at: int
+    priority: Priority | None = None
+    """With which a tool run waits for a runner."""
     """When it was last performed, or a sign of its being worked on came; nanoseconds."""
     deadline: int | None = None
     cancelled_at: int | None = None
@@ -253,7 +255,16 @@ class Performer:
             deadline=effect.deadline,
             grant=effect.grant,
         )
-        subject = self._ports.subjects.tool(pool, PRIORITY, session_id)
+        done.priority = self._priority(done, effect)
+        subject = self._ports.subjects.tool(pool, done.priority, session_id)
+    def _priority(self, done: _Performed, effect: RunTool) -> Priority:
+        """Its tick's; while the session has a call of that in hand, one less.
+
+        So whoever has many calls waits behind those that have one: it is their turn as often as anybody's.
+        """
+        in_hand = {other.priority for other in self._performed.values() if other is not done}
+        return effect.priority.lower if effect.priority in in_hand else effect.priority
+
         await self._send(subject, request, done, effect.branch_id)
 
     async def _send(self, subject: str, message: msgspec.Struct, done: _Performed, branch_id: str) -> None:

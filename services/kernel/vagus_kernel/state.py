@@ -24,7 +24,7 @@ from vagus.contract.models import ConversationTurn, ModelDirective, StopReason, 
 from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import BranchInfo, SessionManifest
 from vagus.contract.state import AgentStateVector, OperatingMode, RiskLevel
-from vagus.contract.tools import ToolCall
+from vagus.contract.tools import Priority, ToolCall
 
 ID_CHARS: Final = 128
 """Of an id from outside that is remembered as it is; of a longer one, its hash."""
@@ -81,6 +81,8 @@ class WaitingCall(_Frozen, frozen=True, kw_only=True):
     tool_run_id: str
     command_id: str
     """The tick that made the call."""
+    priority: Priority = Priority.NORMAL
+    """That tick's."""
     tickets: tuple[Ticket, ...]
 
     @property
@@ -181,6 +183,8 @@ class Turn(_Frozen, frozen=True, kw_only=True):
     allowed_tools: tuple[str, ...] | None = None
     capabilities: tuple[str, ...] = ()
     """What the client declared for the call it proposed."""
+    priority: Priority = Priority.NORMAL
+    """Of its calls, where they wait for a runner."""
     guards: tuple[tuple[str, GuardDecision], ...] = ()
     """By call id."""
     directives: tuple[ModelDirective, ...] = ()

@@ -15,7 +15,7 @@ from vagus.runtime.bus import Bus
 from vagus.runtime.grants import GrantVerifier
 from vagus.runtime.intake import intake
 from vagus.runtime.members import Lease, Members, members
-from vagus.runtime.provision import ensure_consumer
+from vagus.runtime.provision import ensure_consumer, remove_consumer
 from vagus.runtime.toolbox import register
 from vagus_toolrunner import catalog
 from vagus_toolrunner.builtin import workspace_tools
@@ -69,10 +69,12 @@ async def serve(
         cancels = await bus.subscribe_callback(subjects.cancel(), calls.cancel)
         stack.push_async_callback(cancels.unsubscribe)
         for pool in offered.pools:
-            consumer = streams.tool_consumer(subjects, pool)
-            await ensure_consumer(bus, consumer)
+            consumers = streams.tool_consumers(subjects, pool)
+            await remove_consumer(bus, streams.former_tool_consumer(subjects, pool))
+            for consumer in consumers:
+                await ensure_consumer(bus, consumer)
             await stack.enter_async_context(
-                intake(bus, subjects, consumer, calls.handle, capacity=settings.slots, kind=KIND)
+                intake(bus, subjects, consumers, calls.handle, capacity=settings.slots, kind=KIND)
             )
         started()
         await _first(draining, calls.worn_out)

@@ -1,7 +1,7 @@
 """`vagus tick` and `vagus run`: let a session do something."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,6 +34,10 @@ Capability = Annotated[
 ]
 Timeout = Annotated[
     float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long to wait for a tick's end.")
+PriorityOption = Annotated[
+    Literal["high", "normal", "low"],
+    typer.Option("--priority", help="Of its calls, where they wait for a runner."),
+]
 ]
 
 
@@ -48,6 +52,7 @@ def tick(
     allow_tool: AllowedTools = None,
     command_id: Annotated[
         str | None,
+    priority: PriorityOption = "normal",
         typer.Option(
             "--command-id", metavar="ID", help="Repeating a tick with its id does not run it again."
         ),
@@ -91,6 +96,7 @@ def tick(
             allowed_tools=allow_tool or None,
             command_id=command_id,
         )
+            priority=priority,
         if then is not None:
             return await given(at=then)
         return await given(timeout_s=timeout) if wait is None else await given(after=wait)
@@ -117,6 +123,7 @@ def run(
     allow_tool: AllowedTools = None,
     timeout: Timeout = 3600.0,
     actor: Actor = "",
+    priority: PriorityOption = "normal",
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -133,6 +140,7 @@ def run(
             allowed_tools=allow_tool or None,
             timeout_s=timeout,
         )
+            priority=priority,
 
     show(ask(server, work, actor=actor), as_json=as_json, render=render.output)
 

@@ -8,7 +8,7 @@ from vagus.contract.ids import MAIN, Id
 from vagus.contract.models import ModelRouting
 from vagus.contract.policy import PolicySet
 from vagus.contract.state import AgentStateVector, OperatingMode
-from vagus.contract.tools import ToolCall, ToolOutcome
+from vagus.contract.tools import Priority, ToolCall, ToolOutcome
 
 
 class SessionManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +101,8 @@ class TickInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     system_prompt: str | None = None
     allowed_tools: tuple[str, ...] | None = None
     """None: all tools. A call of another tool is refused."""
+    priority: Priority = Priority.NORMAL
+    """Of its tool calls, where they wait for a runner."""
 
 
 class ToolResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,6 +10,7 @@ import msgspec
 from vagus.contract import limits
 from vagus.contract.messages import Role
 from vagus.contract.subjects import Subjects
+from vagus.contract.tools import Priority
 
 
 class Retention(StrEnum):
@@ -25,6 +26,8 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     subjects: tuple[str, ...]
     retention: Retention = Retention.WORK_QUEUE
+    former_subjects: tuple[str, ...] = ()
+    """With which an earlier version made it; exchanged for `subjects` where it stands so."""
     max_age_s: float = 0
     """0: no limit."""
     max_bytes: int = -1
@@ -90,7 +93,9 @@ def queues(
         StreamSpec(
             name=subjects.named("INBOX"),
             subjects=(subjects.all_inbox(),),
+            former_subjects=(subjects.all_inbox(), subjects.schedule()),  # before 0.2
             transform=(subjects.all_inbox(), subjects.inbox_transform(partitions)),
+            former_subjects=(subjects.all_inbox(), subjects.schedule()),  # until 0.1; nobody spoke there
             max_msgs=inbox_max_msgs,
         ),
         StreamSpec(
@@ -146,8 +151,20 @@ def gate_consumer(subjects: Subjects) -> ConsumerSpec:
     return ConsumerSpec(stream=subjects.named("GATE"), name="gate", filters=(subjects.gate(),))
 
 
-def tool_consumer(subjects: Subjects, pool: str) -> ConsumerSpec:
-    """Shared by all runners of a pool."""
+def tool_consumers(subjects: Subjects, pool: str) -> tuple[ConsumerSpec, ...]:
+    """One a priority, the most urgent first; shared by all runners of a pool."""
+    return tuple(
+        ConsumerSpec(
+            stream=subjects.named("TOOLS"),
+            name=f"pool-{pool}-{priority}",
+            filters=(subjects.tool(pool, priority),),
+        )
+        for priority in Priority
+    )
+
+
+def former_tool_consumer(subjects: Subjects, pool: str) -> ConsumerSpec:
+    """The one that all priorities of a pool shared before 0.2: in its presence the others cannot be made."""
     return ConsumerSpec(stream=subjects.named("TOOLS"), name=f"pool-{pool}", filters=(subjects.tool(pool),))
 
 

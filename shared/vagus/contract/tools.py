@@ -1,5 +1,6 @@
 """Tools: calls, outcomes, reports and definitions (fact sheet 1.7; annotations carry MCP's names)."""
 
+from enum import StrEnum
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -9,6 +10,19 @@ from vagus.contract.json import Json
 
 DEFAULT_POOL = "default"
 """The pool of runners that a tool belongs to unless it says otherwise."""
+
+
+class Priority(StrEnum):
+    """Who comes first where calls wait for a runner: a token of their subject."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def lower(self) -> "Priority":
+        """The next one down; `low` has none below it."""
+        return Priority.NORMAL if self is Priority.HIGH else Priority.LOW
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):

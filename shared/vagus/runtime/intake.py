@@ -14,7 +14,7 @@ So a handler must be idempotent, and what it waits for need not be repeated by i
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -26,6 +26,7 @@ from vagus.contract.streams import ConsumerSpec
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus
 from vagus.runtime.queue import Delivery, KeepAlive, Pull, dead_letter
+from vagus.runtime.tiers import TieredPull
 
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 5.0
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 async def intake(
     bus: Bus,
     subjects: Subjects,
-    consumer: ConsumerSpec,
+    consumer: ConsumerSpec | Sequence[ConsumerSpec],
     handle: Callable[[Delivery], Awaitable[None]],
     *,
     capacity: int,
@@ -47,6 +48,7 @@ async def intake(
 ) -> AsyncIterator[None]:
     """Take messages while the block lasts, at most `capacity` at a time; leaving it waits for those in hand.
 
+    Of several consumers the first is the most urgent (`TieredPull`).
     `kind` names the process in dead letters; the last token of a message's subject is taken for its session.
     `patience_s` bounds how long one message is handled again and again before it is given back to the queue.
     """
@@ -58,7 +60,14 @@ async def intake(
         def deliver(delivery: Delivery) -> None:
             jobs.start_soon(clerk.settle, delivery)
 
-        pull = Pull(bus, consumer, capacity=capacity, deliver=deliver)
+        def hand_on(delivery: Delivery) -> None:
+            jobs.start_soon(clerk.hand_on, delivery)
+
+        pull: Pull | TieredPull
+        if isinstance(consumer, ConsumerSpec):
+            pull = Pull(bus, consumer, capacity=capacity, deliver=deliver)
+        else:
+            pull = TieredPull(bus, consumer, capacity=capacity, deliver=deliver, hand_on=hand_on)
         try:
             async with pull:
                 yield
@@ -105,6 +114,21 @@ class _Clerk:
             raise
         finally:
             self._alive.drop(delivery)
+
+    async def hand_on(self, delivery: Delivery) -> None:
+        """Put a message for which there is no room here on its queue again.
+
+        Not by a nak: that would count as a delivery, of which a message has only so many.
+        """
+        headers = dict(delivery.headers)
+        headers["Nats-Msg-Id"] = f"{delivery.stream}.{delivery.stream_sequence}"
+        try:
+            await self._bus.store(delivery.subject, delivery.data, headers=headers)
+        except VagusError as error:
+            _log.info("%s is not handed on but given back: %s", delivery.subject, error)
+            await delivery.nak(GIVE_BACK_S)
+        else:
+            await delivery.ack()
 
     async def _handled(self, delivery: Delivery) -> bool:
         """Handle it, again and again while that can help; False when it should be somebody else's."""

@@ -55,7 +55,24 @@ async def ensure(
 
 async def ensure_stream(bus: Bus, spec: StreamSpec, replicas: int = 1) -> None:
     """Make one stream exist; raises as `ensure`."""
-    await _create_stream(bus, stream_config(spec, replicas))
+    wanted = stream_config(spec, replicas)
+    try:
+        await _create_stream(bus, wanted)
+    except SettingsError:
+        if not (spec.former_subjects and await _exchanged(bus, spec)):
+            raise
+        await _create_stream(bus, wanted)
+
+
+async def _exchanged(bus: Bus, spec: StreamSpec) -> bool:
+    """Whether a stream has the subjects of today, after exchanging those of an earlier version for them."""
+    answer = await bus.api(f"STREAM.INFO.{spec.name}", timeout_s=TIMEOUT_S)
+    existing = msgspec.convert(answer["config"], Config)
+    if existing["subjects"] == list(spec.former_subjects):
+        config = existing | {"subjects": list(spec.subjects)}
+        await bus.api(f"STREAM.UPDATE.{spec.name}", config, timeout_s=TIMEOUT_S)
+        return True
+    return existing["subjects"] == list(spec.subjects)
 
 
 async def ensure_bucket(bus: Bus, spec: BucketSpec, replicas: int = 1) -> None:

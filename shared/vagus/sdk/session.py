@@ -46,7 +46,7 @@ from vagus.contract.sessions import (
     TickOutput,
 )
 from vagus.contract.state import BudgetState
-from vagus.contract.tools import ToolCall
+from vagus.contract.tools import Priority, ToolCall
 from vagus.runtime import clock
 from vagus.runtime.eventlog import EventLog
 from vagus.sdk.dispatch import Dispatch
@@ -107,6 +107,7 @@ class Session:
         branch: str = ...,
         system_prompt: str | None = ...,
         allowed_tools: Sequence[str] | None = ...,
+        priority: str = ...,
         command_id: str | None = ...,
         timeout_s: float = ...,
         at: None = ...,
@@ -121,6 +122,7 @@ class Session:
         branch: str = ...,
         system_prompt: str | None = ...,
         allowed_tools: Sequence[str] | None = ...,
+        priority: str = ...,
         command_id: str | None = ...,
         at: datetime,
     ) -> Scheduled: ...
@@ -133,6 +135,7 @@ class Session:
         branch: str = ...,
         system_prompt: str | None = ...,
         allowed_tools: Sequence[str] | None = ...,
+        priority: str = ...,
         command_id: str | None = ...,
         after: timedelta | float,
     ) -> Scheduled: ...
@@ -144,6 +147,7 @@ class Session:
         branch: str = MAIN,
         system_prompt: str | None = None,
         allowed_tools: Sequence[str] | None = None,
+        priority: str = Priority.NORMAL,
         command_id: str | None = None,
         timeout_s: float = TICK_TIMEOUT_S,
         at: datetime | None = None,
@@ -160,6 +164,7 @@ class Session:
             branch: Where.
             system_prompt: For this turn.
             allowed_tools: Calls of other tools are refused; None allows all that the policy does.
+            priority: Of its calls where they wait for a runner: `high`, `normal` or `low`.
             command_id: Repeating a tick with the same id does not run it again. None makes a new one. Of a
                 tick for later it is the schedule's id as well, and looks like one of a session.
             timeout_s: How long to wait here; it does not end the tick.
@@ -173,7 +178,7 @@ class Session:
             OutcomeUnknown: The tick is stored and has not ended within `timeout_s`.
             Refused: The session has as many schedules as it may.
         """
-        tick = _tick_input(objective, tool, system_prompt, allowed_tools)
+        tick = _tick_input(objective, tool, system_prompt, allowed_tools, priority)
         if at is not None or after is not None:
             return await self._schedule(once(at, after), tick, branch, command_id)
         command = Tick(**self._envelope(branch, command_id), tick=tick)
@@ -187,6 +192,7 @@ class Session:
         branch: str = MAIN,
         system_prompt: str | None = None,
         allowed_tools: Sequence[str] | None = None,
+        priority: str = Priority.NORMAL,
         timeout_s: float = TICK_TIMEOUT_S,
     ) -> TickOutput:
         """Tick until the model has answered, a person is needed, or a limit is met; returns the last output.
@@ -200,6 +206,7 @@ class Session:
             branch=branch,
             system_prompt=system_prompt,
             allowed_tools=allowed_tools,
+            priority=priority,
             timeout_s=timeout_s,
         )
         output = await tick(objective)
@@ -227,6 +234,7 @@ class Session:
         branch: str = MAIN,
         system_prompt: str | None = None,
         allowed_tools: Sequence[str] | None = None,
+        priority: str = Priority.NORMAL,
     ) -> Scheduled:
         """Tick again and again, until `unschedule`.
 
@@ -242,12 +250,13 @@ class Session:
             branch: Where.
             system_prompt: For these turns.
             allowed_tools: Calls of other tools are refused.
+            priority: As of `tick`.
 
         Raises:
             Malformed: Not exactly one of `cron` and `every`, or one that says nothing.
             Refused: The session has as many schedules as it may.
         """
-        tick = _tick_input(objective, tool, system_prompt, allowed_tools)
+        tick = _tick_input(objective, tool, system_prompt, allowed_tools, priority)
         return await self._schedule(again(cron, every), tick, branch, schedule_id)
 
     async def schedules(self) -> list[Scheduled]:
@@ -438,14 +447,21 @@ class Session:
 
 
 def _tick_input(
-    objective: str, tool: ToolCall | None, system_prompt: str | None, allowed_tools: Sequence[str] | None
+    objective: str,
+    tool: ToolCall | None,
+    system_prompt: str | None,
+    allowed_tools: Sequence[str] | None,
+    priority: str,
 ) -> TickInput:
     _check_objective(objective)
+    if priority not in set(Priority):
+        raise Malformed(f"the priority is {priority!r}: it must be one of {', '.join(Priority)}")
     return TickInput(
         objective=objective,
         proposed_tool=tool,
         system_prompt=system_prompt,
         allowed_tools=None if allowed_tools is None else tuple(allowed_tools),
+        priority=Priority(priority),
     )
 
 

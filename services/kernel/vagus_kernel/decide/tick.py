@@ -61,6 +61,7 @@ def start(session: Session, given: StartTick, context: Context) -> Outcome:
             allowed_tools=tick.allowed_tools,
             capabilities=call.requested_capabilities if call else (),
             guards=dict(given.guards),
+            priority=tick.priority,
         ).event()
     )
     draft.emit(PhaseEntered(phase=LoopPhase.PERCEIVE))
