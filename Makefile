@@ -7,11 +7,11 @@ PYTHON ?= $(shell for name in python3 python python3.14 python3.13 python3.12 py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv format check test test-containers power-loss model bench demo clean
+.PHONY: help venv format check test test-cluster test-containers power-loss model bench demo clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  ARGS='...' is passed on by test, test-containers, model, bench and demo; PYTHON=... names the interpreter."
+	@echo "  ARGS='...' is passed on by test, test-cluster, test-containers, model, bench and demo; PYTHON=... names the interpreter."
 
 venv: $(VENV)/.installed ## Make .venv and install Vagus with its development tools; again only when pyproject.toml changed.
 
@@ -32,8 +32,11 @@ check: venv ## Format, lint, types by two checkers, architecture.
 	$(RUN) pyright --pythonpath $(VENV)/bin/python
 	$(RUN) pytest -q tests/architecture
 
-test: venv ## All tests, against a real nats-server; only those that need Docker are left out.
-	$(RUN) pytest -m "not containers" $(ARGS)
+test: venv ## All tests, against a real nats-server; without those for Docker and the long ones on a cluster.
+	$(RUN) pytest -m "not containers and not cluster" $(ARGS)
+
+test-cluster: venv ## All tests on a cluster of three servers, which die, freeze and come back; some minutes.
+	$(RUN) pytest tests/integration/test_cluster.py tests/fault/test_cluster.py $(ARGS)
 
 test-containers: venv ## The broker tests against a nats-server in a container; needs Docker.
 	VAGUS_TEST_BROKER=container $(RUN) pytest tests/conformance tests/integration $(ARGS)

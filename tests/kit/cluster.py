@@ -126,6 +126,14 @@ class Cluster:
 
         return self.node(await eventually(led, timeout_s=ELECTED_S))
 
+    async def lead(self, bus: Bus, node: Node, stream: str, consumer: str = "") -> None:
+        """Have a server lead a stream, or a consumer of it."""
+        kind, address = ("CONSUMER", f"{stream}.{consumer}") if consumer else ("STREAM", stream)
+        wish = {"placement": {"preferred": node.name}}
+        with anyio.fail_after(ELECTED_S):
+            while await self.leader(bus, stream, consumer) is not node:
+                await bus.api(f"{kind}.LEADER.STEPDOWN.{address}", wish)
+
     async def follower(self, bus: Bus, stream: str) -> Node:
         """A server that does not lead a stream."""
         leader = await self.leader(bus, stream)

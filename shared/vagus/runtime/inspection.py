@@ -1,10 +1,12 @@
 """Looks at what is on the server and says what is not as the contract wants it. Changes nothing."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from vagus.contract import streams
+from vagus.contract.errors import OutcomeUnknown
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import ApiError, Bus
 from vagus.runtime.provision import (
@@ -15,6 +17,10 @@ from vagus.runtime.provision import (
     stream_config,
 )
 
+ANSWER_S: Final = 2.0
+UNLED: Final = "does not answer"
+"""The problem of what has no leader: too many of its servers are away, or a new leader is being chosen."""
+
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """One stream, bucket or consumer."""
@@ -22,6 +28,18 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     problem: str = ""
     """Empty: it is as wanted."""
+    away: tuple[str, ...] = ()
+    """Servers of a cluster that should have a replica of it and do not, or not all of it."""
+
+
+class _Peer(msgspec.Struct):
+    name: str
+    current: bool = False
+    offline: bool = False
+
+
+class _Cluster(msgspec.Struct):
+    replicas: list[_Peer] = []
 
 
 async def inspect(bus: Bus, subjects: Subjects, *, partitions: int, replicas: int = 1) -> list[Found]:
@@ -49,9 +67,11 @@ async def inspect(bus: Bus, subjects: Subjects, *, partitions: int, replicas: in
 
 async def _compare(bus: Bus, question: str, name: str, wanted: Config) -> Found:
     try:
-        answer = await bus.api(question)
+        answer = await bus.api(question, timeout_s=ANSWER_S)
     except ApiError as error:
         return Found(name=name, problem="is missing" if error.code == 404 else error.description)
+    except OutcomeUnknown:
+        return Found(name=name, problem=UNLED)
     has = answer.get("config")
     config = has if isinstance(has, Mapping) else {}
     wrong = [
@@ -59,4 +79,6 @@ async def _compare(bus: Bus, question: str, name: str, wanted: Config) -> Found:
         for field, value in wanted.items()
         if config.get(field) != value
     ]
-    return Found(name=name, problem="; ".join(wrong))
+    replicas = msgspec.convert(answer.get("cluster", {}), _Cluster).replicas
+    away = tuple(peer.name for peer in replicas if peer.offline or not peer.current)
+    return Found(name=name, problem="; ".join(wrong), away=away)

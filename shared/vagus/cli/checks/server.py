@@ -12,7 +12,7 @@ from vagus.contract.streams import MEMBERS
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus, connect
-from vagus.runtime.inspection import inspect
+from vagus.runtime.inspection import UNLED, Found, inspect
 
 CONNECT_S: Final = 3.0
 _UP: Final = "start everything with `vagus up`"
@@ -33,7 +33,7 @@ async def check_server(url: str) -> list[Finding]:
         async with connect(url, name="vagus-doctor", credentials=credentials, timeout_s=CONNECT_S) as bus:
             found += [_version(bus, url), _payload(bus), jetstream := await _jetstream(bus)]
             if jetstream.ok:
-                found.append(await _streams(bus, subjects))
+                found += await _streams(bus, subjects)
                 found += await _members(bus, subjects)
     except VagusError as error:
         found.append(ill("server", error.message, f"{_UP}, or name another server with --server"))
@@ -63,18 +63,37 @@ async def _jetstream(bus: Bus) -> Finding:
     return well("jetstream", f"{info.get('streams', 0)} streams, {info.get('storage', 0)} bytes on disk")
 
 
-async def _streams(bus: Bus, subjects: Subjects) -> Finding:
+async def _streams(bus: Bus, subjects: Subjects) -> list[Finding]:
     partitions = int(os.environ.get("VAGUS_PARTITIONS", limits.INBOX_PARTITIONS))
     replicas = int(os.environ.get("VAGUS_REPLICAS", 1))
     found = await inspect(bus, subjects, partitions=partitions, replicas=replicas)
     wrong = [item for item in found if item.problem]
     if not wrong:
-        return well("streams", f"{len(found)} streams, buckets and consumers are there and as wanted")
-    text = "; ".join(f"{item.name}: {item.problem}" for item in wrong[:3])
-    more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
-    if all(item.problem == "is missing" for item in wrong):
-        return ill("streams", text + more, f"{_UP}: the first process makes them")
-    return ill("streams", text + more, "use the settings they were made with, or remove them and start again")
+        streams = well("streams", f"{len(found)} streams, buckets and consumers are there and as wanted")
+    else:
+        text = "; ".join(f"{item.name}: {item.problem}" for item in wrong[:3])
+        more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
+        streams = ill("streams", text + more, _mend({item.problem for item in wrong}))
+    return [streams] if replicas == 1 else [streams, _replicas(found, replicas)]
+
+
+def _mend(problems: set[str]) -> str:
+    if problems == {"is missing"}:
+        return f"{_UP}: the first process makes them"
+    if UNLED in problems:
+        return "start the servers that are away; after the death of one, leaders are chosen within 10 s"
+    return (
+        "use the settings they were made with (VAGUS_REPLICAS, VAGUS_PARTITIONS), "
+        "or remove them and start again"
+    )
+
+
+def _replicas(found: list[Found], replicas: int) -> Finding:
+    away = Counter(name for item in found for name in item.away)
+    if not away:
+        return well("replicas", f"{replicas} of each, all up to date")
+    text = ", ".join(f"{name} is away or behind with {count}" for name, count in away.most_common())
+    return ill("replicas", f"{text} of {len(found)}", "start it; until then one server less may die")
 
 
 async def _members(bus: Bus, subjects: Subjects) -> list[Finding]:

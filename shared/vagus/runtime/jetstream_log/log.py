@@ -1,6 +1,7 @@
 """`EventLog` on JetStream."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Final
 
 import anyio
@@ -107,11 +108,12 @@ class JetStreamLog:
         self, session_id: str, branch_id: str, *, from_sequence: int = 1, limit: int = 200
     ) -> list[EventRecord]:
         """See `EventLog.read`."""
+        read = partial(self._read, session_id, branch_id, from_sequence, limit)
         try:
             return await self._read(session_id, branch_id, from_sequence, limit)
         except Unavailable:
-            await self.head(session_id)  # there is such a log, and somebody leads it
-        return await self._read(session_id, branch_id, from_sequence, limit)
+            await self.head(session_id)  # there is such a log, so that patience is not in vain
+        return await patiently(self._bus, read)
 
     async def _read(
         self, session_id: str, branch_id: str, from_sequence: int, limit: int
