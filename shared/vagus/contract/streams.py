@@ -25,9 +25,9 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     subjects: tuple[str, ...]
-    retention: Retention = Retention.WORK_QUEUE
     former_subjects: tuple[str, ...] = ()
     """With which an earlier version made it; exchanged for `subjects` where it stands so."""
+    retention: Retention = Retention.WORK_QUEUE
     max_age_s: float = 0
     """0: no limit."""
     max_bytes: int = -1
@@ -95,7 +95,6 @@ def queues(
             subjects=(subjects.all_inbox(),),
             former_subjects=(subjects.all_inbox(), subjects.schedule()),  # before 0.2
             transform=(subjects.all_inbox(), subjects.inbox_transform(partitions)),
-            former_subjects=(subjects.all_inbox(), subjects.schedule()),  # until 0.1; nobody spoke there
             max_msgs=inbox_max_msgs,
         ),
         StreamSpec(
