@@ -156,14 +156,13 @@ def test_every_stream_consumer_and_bucket_is_named() -> None:
         streams.answer_consumer(subjects),
         streams.due_consumer(subjects),
     ]
-    pooled = streams.tool_consumer(subjects, "<pool>")
-    for consumer in (*shared, pooled):
+    for consumer in shared:
+        assert f"| `{consumer.name}` | `{consumer.stream}` | `{consumer.filters[0]}` |" in TEXT
     for priority, pooled in zip(Priority, streams.tool_consumers(subjects, "<pool>"), strict=True):
         name = pooled.name.replace(f"-{priority}", "-<priority>")
         subject = pooled.filters[0].replace(f".{priority}.", ".<priority>.")
         assert f"| `{name}` | `{pooled.stream}` | `{subject}` |" in TEXT
         assert f"`{priority}`" in TEXT
-        assert f"| `{consumer.name}` | `{consumer.stream}` | `{consumer.filters[0]}` |" in TEXT
     for answers in (True, False):
         name = streams.inbox_consumer(subjects, 7, answers=answers).name.replace("7", "<partition>")
         assert f"| `{name}` | `VAGUS_INBOX` |" in TEXT

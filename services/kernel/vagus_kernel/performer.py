@@ -32,8 +32,6 @@ from vagus_kernel.state import Session
 
 _log = logging.getLogger(__name__)
 
-PRIORITY: Final = "normal"
-"""Of every tool request, until sessions may say otherwise."""
 CANCEL_AGAIN_S: Final = 2.0
 """How often a runner that goes on is told again to stop: it is told at most once at a time."""
 _FOR_GOOD: Final = 2**63
@@ -45,10 +43,10 @@ class _Performed:
     effect: Owed
     attempt: int
     signed_at: int
-    priority: Priority | None = None
-    """With which a tool run waits for a runner."""
     """When it was last performed, or a sign of its being worked on came; nanoseconds."""
     deadline: int | None = None
+    priority: Priority | None = None
+    """With which a tool run waits for a runner."""
     cancelled_at: int | None = None
     ended: bool = False
     """A tool run whose end was reported, or that will never start: nobody need be told to stop."""
@@ -257,6 +255,8 @@ class Performer:
         )
         done.priority = self._priority(done, effect)
         subject = self._ports.subjects.tool(pool, done.priority, session_id)
+        await self._send(subject, request, done, effect.branch_id)
+
     def _priority(self, done: _Performed, effect: RunTool) -> Priority:
         """Its tick's; while the session has a call of that in hand, one less.
 
@@ -264,8 +264,6 @@ class Performer:
         """
         in_hand = {other.priority for other in self._performed.values() if other is not done}
         return effect.priority.lower if effect.priority in in_hand else effect.priority
-
-        await self._send(subject, request, done, effect.branch_id)
 
     async def _send(self, subject: str, message: msgspec.Struct, done: _Performed, branch_id: str) -> None:
         data, headers = self._parcel(message, done, branch_id)
