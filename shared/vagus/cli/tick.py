@@ -27,17 +27,19 @@ AllowedTools = Annotated[
 Tool = Annotated[
     str | None, typer.Option("--tool", metavar="NAME", help="Call this tool instead of asking the model.")
 ]
-ToolInput = Annotated[str, typer.Option("--input", metavar="JSON", help="The tool's input, a JSON object.")]
+ToolInput = Annotated[
+    str, typer.Option("--input", metavar="JSON", help="The tool's input, a JSON object; `-` for stdin.")
+]
 Capability = Annotated[
     list[str] | None,
     typer.Option("--capability", metavar="C", help="A capability the call needs; repeat for more."),
 ]
-Timeout = Annotated[
-    float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long to wait for a tick's end.")
 PriorityOption = Annotated[
     Literal["high", "normal", "low"],
     typer.Option("--priority", help="Of its calls, where they wait for a runner."),
 ]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long to wait for a tick's end.")
 ]
 
 
@@ -50,9 +52,9 @@ def tick(
     branch: Branch = "main",
     system_prompt: SystemPrompt = None,
     allow_tool: AllowedTools = None,
+    priority: PriorityOption = "normal",
     command_id: Annotated[
         str | None,
-    priority: PriorityOption = "normal",
         typer.Option(
             "--command-id", metavar="ID", help="Repeating a tick with its id does not run it again."
         ),
@@ -94,9 +96,9 @@ def tick(
             branch=branch,
             system_prompt=system_prompt,
             allowed_tools=allow_tool or None,
+            priority=priority,
             command_id=command_id,
         )
-            priority=priority,
         if then is not None:
             return await given(at=then)
         return await given(timeout_s=timeout) if wait is None else await given(after=wait)
@@ -121,9 +123,9 @@ def run(
     branch: Branch = "main",
     system_prompt: SystemPrompt = None,
     allow_tool: AllowedTools = None,
+    priority: PriorityOption = "normal",
     timeout: Timeout = 3600.0,
     actor: Actor = "",
-    priority: PriorityOption = "normal",
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -138,24 +140,25 @@ def run(
             branch=branch,
             system_prompt=system_prompt,
             allowed_tools=allow_tool or None,
+            priority=priority,
             timeout_s=timeout,
         )
-            priority=priority,
 
     show(ask(server, work, actor=actor), as_json=as_json, render=render.output)
 
 
 def call_of(tool: str, tool_input: str, capabilities: list[str] | None) -> "ToolCall":
     """The call that a verb's options describe."""
+    import sys
+
     import msgspec
 
     from vagus.contract.json import Json
     from vagus.contract.tools import ToolCall
 
+    data = sys.stdin.buffer.read() if tool_input == "-" else tool_input.encode(errors="replace")
     try:
-        given: dict[str, Json] = msgspec.json.decode(
-            tool_input.encode(errors="replace"), type=dict[str, Json]
-        )
-    except msgspec.MsgspecError as error:
+        given: dict[str, Json] = msgspec.json.decode(data, type=dict[str, Json])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"not a JSON object: {error}", param_hint="--input") from error
     return ToolCall(tool_name=tool, input=given, requested_capabilities=tuple(capabilities or ()))
