@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from vagus.contract.approvals import Answer, ApprovalTicket, TicketState
 from vagus.contract.commands import Reply
-from vagus.contract.errors import ApprovalNotPending, Conflict, ErrorInfo, Malformed, VagusError
+from vagus.contract.errors import ApprovalNotPending, Conflict, Malformed, VagusError
 from vagus.contract.ids import check_id
 from vagus.contract.messages import Role, decode
 from vagus.contract.streams import TICKETS, answer_consumer, approval_consumer
@@ -154,8 +154,4 @@ class Approver:
     async def _reply(self, answer: Answer, outcome: ApprovalTicket | VagusError) -> None:
         if answer.reply_to is None or not Subjects.is_inbox(answer.reply_to):
             return
-        if isinstance(outcome, VagusError):
-            reply = Reply(command_id=answer.answer_id, error=ErrorInfo.of(outcome))
-        else:
-            reply = Reply(command_id=answer.answer_id, ok=msgspec.Raw(msgspec.json.encode(outcome)))
-        await self._bus.publish(answer.reply_to, msgspec.json.encode(reply))
+        await self._bus.publish(answer.reply_to, msgspec.json.encode(Reply.to(answer.answer_id, outcome)))

@@ -22,7 +22,6 @@ from vagus.contract.clock import SECOND_NS, parse
 from vagus.contract.commands import Reply
 from vagus.contract.errors import (
     Conflict,
-    ErrorInfo,
     Malformed,
     OutcomeUnknown,
     Permanent,
@@ -489,11 +488,7 @@ class Actor:
         """Reply to a client, if it wants a reply; at most once, since the log has it as well."""
         if not reply_to or not Subjects.is_inbox(reply_to):
             return  # nobody gets the kernel to speak elsewhere in its own name
-        if isinstance(answer, VagusError):
-            reply = Reply(command_id=command_id, error=ErrorInfo.of(answer))
-        else:
-            reply = Reply(command_id=command_id, ok=msgspec.Raw(msgspec.json.encode(answer)))
         try:
-            await self.ports.bus.publish(reply_to, msgspec.json.encode(reply))
+            await self.ports.bus.publish(reply_to, msgspec.json.encode(Reply.to(command_id, answer)))
         except (Refused, Malformed) as error:  # too long for a message: the client reads it from the log
             _log.info("no reply to %s of session %s: %s", command_id, self.session_id, error)

@@ -4,11 +4,11 @@ The body of a command stands under the snake-case name of its type (`"tick": {â€
 missing takes the body's fields from the top level instead, so that both spellings are read.
 """
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Self, TypeAlias
 
 import msgspec
 
-from vagus.contract.errors import ErrorInfo, Malformed
+from vagus.contract.errors import ErrorInfo, Malformed, VagusError
 from vagus.contract.ids import MAIN, Id
 from vagus.contract.json import Json
 from vagus.contract.limits import COMMAND_ID_CHARS
@@ -209,6 +209,13 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ok: msgspec.Raw = _NOTHING
     """JSON; empty if there is an error. (Not optional: msgspec reads no union with `Raw`.)"""
     error: ErrorInfo | None = None
+
+    @classmethod
+    def to(cls, command_id: str, answer: msgspec.Struct | VagusError) -> Self:
+        """The reply with this answer."""
+        if isinstance(answer, VagusError):
+            return cls(command_id=command_id, error=ErrorInfo.of(answer))
+        return cls(command_id=command_id, ok=msgspec.Raw(msgspec.json.encode(answer)))
 
 
 _COMMANDS: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
