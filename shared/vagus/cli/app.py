@@ -16,6 +16,7 @@ from vagus.cli import (
     policy,
     schedule,
     session,
+    status,
     tick,
     tools,
     up,
@@ -62,6 +63,7 @@ app.add_typer(dead.app, name="dead")
 app.command("tools")(tools.tools)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)
+app.command("status")(status.status)
 app.command("drain")(drain.drain)
 
 

@@ -12,7 +12,7 @@ from vagus.contract.models import ModelRouting
 from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import SessionManifest, SessionSummary
 from vagus.contract.state import BudgetState
-from vagus.contract.status import Member
+from vagus.contract.status import Member, Status
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import ToolDefinition
 from vagus.runtime import bus as buses
@@ -160,6 +160,13 @@ class Client:
         await self._dead_letters.drop(letter_id)
 
     # Operation --------------------------------------------------------------------------------------------
+
+    async def status(self) -> Status:
+        """The whole installation at this moment: servers, processes, queues, sessions.
+
+        Takes five seconds at most; what could not be read by then is missing, and told as a problem.
+        """
+        return await self._operations.status()
 
     async def members(self) -> list[Member]:
         """The processes that live, by kind."""
