@@ -10,11 +10,12 @@ from tests.kit.world import SESSION, Process, World
 from vagus.contract import limits
 from vagus.contract.clock import parse, plus
 from vagus.contract.commands import Tick
-from vagus.contract.events import EventRecord, ToolCallFailed
+from vagus.contract.events import EventRecord, RunErrored, RunStarted, ToolCallFailed
 from vagus.contract.messages import Role
 from vagus.contract.schedules import FIRED_HEADER
 from vagus.contract.sessions import TickInput, TickOutput
 from vagus.runtime import clock
+from vagus_kernel.settings import KernelSettings
 
 
 @pytest.fixture
@@ -66,6 +67,22 @@ def test_a_tools_deadline_stands_though_the_kernel_that_set_it_dies(
     assert 0 < late_s <= max(limits.DEADLINE_GRACE_S, away_s) + 5
     (reply,) = world.replies["t"]
     assert msgspec.json.decode(reply.ok, type=TickOutput).tool_results[0].status == "failed"  # it never ran
+    second.kill()
+
+
+def test_a_turns_limit_stands_though_the_kernel_that_began_it_dies(world: World) -> None:
+    settings = KernelSettings(turn_timeout_s=20)
+    first = Process(world, settings=settings)
+    world.create()
+    world.settle_all(first)
+    world.command("Tick", {"objective": "do"}, "t")
+    work(world, first, 15)
+    first.kill()
+    second = Process(world, settings=settings)
+    work(world, second, 15)
+    (begun,) = [event for event in world.events() if isinstance(event.kind, RunStarted)]
+    (ended,) = [event for event in world.events() if isinstance(event.kind, RunErrored)]
+    assert 20 <= (parse(ended.timestamp) - parse(begun.timestamp)) / 1e9 <= 25
     second.kill()
 
 

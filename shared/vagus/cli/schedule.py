@@ -7,7 +7,16 @@ import typer
 from vagus.cli.asking import ask
 from vagus.cli.options import SERVER, Actor, AsJson, Branch, Server, SessionId
 from vagus.cli.output import show
-from vagus.cli.tick import AllowedTools, Capability, Objective, SystemPrompt, Tool, ToolInput, call_of
+from vagus.cli.tick import (
+    AllowedTools,
+    Capability,
+    Objective,
+    PriorityOption,
+    SystemPrompt,
+    Tool,
+    ToolInput,
+    call_of,
+)
 from vagus.cli.times import span
 
 if TYPE_CHECKING:
@@ -38,6 +47,7 @@ def add(
     branch: Branch = "main",
     system_prompt: SystemPrompt = None,
     allow_tool: AllowedTools = None,
+    priority: PriorityOption = "normal",
     actor: Actor = "",
     server: Server = SERVER,
     as_json: AsJson = False,
@@ -66,6 +76,7 @@ def add(
             branch=branch,
             system_prompt=system_prompt,
             allowed_tools=allow_tool or None,
+            priority=priority,
         )
 
     show(ask(server, work, actor=actor), as_json=as_json, render=render.added)
