@@ -57,7 +57,10 @@ class Lease:
         self._forget_hook: Callable[[], None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._bucket.put(self._key, self._body)
+        try:
+            await self._bucket.put(self._key, self._body)
+        except (OutcomeUnknown, Unavailable) as error:  # a cluster may be choosing a leader
+            log.info("the lease %s is taken a little later: %s", self._key, error.message)
         self._forget_hook = self._bus.on_reconnect(self._renew)
         self._tick()
         return self
@@ -204,8 +207,8 @@ class _Sign(msgspec.Struct, frozen=True):
 async def members(bus: Bus, subjects: Subjects, pattern: str = ">") -> AsyncIterator[Members]:
     """A live view of the members whose key matches `pattern`, such as `kernel.*`; complete from the start.
 
-    A member is gone when it says so, or when it was not heard of for `limits.MEMBER_LEASE_S` although it could
-    have been. Those who hold a lease that matches the pattern can tell at once; others some seconds later.
+    A member is gone when it says so, or when it was not heard of for `limits.MEMBER_LEASE_S` although it
+    could have been. Those who hold a lease that matches the pattern tell at once; others some seconds later.
     """
     view = Members(bus, Bucket(bus, subjects.named(streams.MEMBERS)))
     forget_hook = bus.on_reconnect(view.forgive)

@@ -7,16 +7,19 @@ rely on it, and a smaller limit would throw messages away.
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
+import anyio
 import msgspec
 
 from vagus.contract import limits, streams
-from vagus.contract.errors import SettingsError
+from vagus.contract.errors import OutcomeUnknown, SettingsError
 from vagus.contract.streams import BucketSpec, ConsumerSpec, Retention, StreamSpec
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import ApiError, Bus
 
 TIMEOUT_S: Final = 20.0
-"""Of one request: the server writes to its disk, and a whole fleet may be starting."""
+"""Of one request and its repetitions: the server writes to its disk, and a whole fleet may be starting."""
+TRY_S: Final = 5.0
+"""Of each: a cluster that chooses a leader does not answer later what it was asked before."""
 
 _STREAM_DIFFERS: Final = 10058
 _CONSUMER_DIFFERS: Final = 10148
@@ -66,11 +69,11 @@ async def ensure_stream(bus: Bus, spec: StreamSpec, replicas: int = 1) -> None:
 
 async def _exchanged(bus: Bus, spec: StreamSpec) -> bool:
     """Whether a stream has the subjects of today, after exchanging those of an earlier version for them."""
-    answer = await bus.api(f"STREAM.INFO.{spec.name}", timeout_s=TIMEOUT_S)
+    answer = await _ask(bus, f"STREAM.INFO.{spec.name}")
     existing = msgspec.convert(answer["config"], Config)
     if existing["subjects"] == list(spec.former_subjects):
         config = existing | {"subjects": list(spec.subjects)}
-        await bus.api(f"STREAM.UPDATE.{spec.name}", config, timeout_s=TIMEOUT_S)
+        await _ask(bus, f"STREAM.UPDATE.{spec.name}", config)
         return True
     return existing["subjects"] == list(spec.subjects)
 
@@ -89,10 +92,10 @@ async def ensure_consumer(bus: Bus, spec: ConsumerSpec) -> None:
     """Make one durable consumer exist; raises as `ensure`, and `ApiError` when its stream does not exist."""
     verb, request = creation(spec)
     try:
-        await bus.api(verb, request, timeout_s=TIMEOUT_S)
+        await _ask(bus, verb, request)
     except ApiError as error:
         if error.err_code == _CONSUMER_DIFFERS:
-            existing = await bus.api(f"CONSUMER.INFO.{spec.stream}.{spec.name}", timeout_s=TIMEOUT_S)
+            existing = await _ask(bus, f"CONSUMER.INFO.{spec.stream}.{spec.name}")
             _check(_name_of(spec), existing["config"], consumer_config(spec))
         raise
 
@@ -101,10 +104,10 @@ async def remove_consumer(bus: Bus, spec: ConsumerSpec) -> None:
     """Remove a durable consumer, if it is there and is this one; its stream keeps what it has not acked."""
     address = f"{spec.stream}.{spec.name}"
     try:
-        existing = await bus.api(f"CONSUMER.INFO.{address}", timeout_s=TIMEOUT_S)
+        existing = await _ask(bus, f"CONSUMER.INFO.{address}")
         config = existing.get("config")
         if isinstance(config, Mapping) and config.get("filter_subject") == spec.filters[0]:
-            await bus.api(f"CONSUMER.DELETE.{address}", timeout_s=TIMEOUT_S)
+            await _ask(bus, f"CONSUMER.DELETE.{address}")
     except ApiError as error:
         if error.err_code != _NO_CONSUMER:
             raise
@@ -119,13 +122,24 @@ def creation(spec: ConsumerSpec) -> tuple[str, Config]:
     return f"CONSUMER.CREATE.{target}", request
 
 
+async def _ask(bus: Bus, verb: str, body: Mapping[str, object] | None = None) -> Config:
+    """One request that may be repeated; raises as `Bus.api`."""
+    give_up_at = anyio.current_time() + TIMEOUT_S - TRY_S
+    while True:
+        try:
+            return await bus.api(verb, body, timeout_s=TRY_S)
+        except OutcomeUnknown:
+            if not bus.connected or anyio.current_time() > give_up_at:
+                raise
+
+
 async def _create_stream(bus: Bus, wanted: Config) -> None:
     name = wanted["name"]
     try:
-        await bus.api(f"STREAM.CREATE.{name}", wanted, timeout_s=TIMEOUT_S)
+        await _ask(bus, f"STREAM.CREATE.{name}", wanted)
     except ApiError as error:
         if error.err_code == _STREAM_DIFFERS:
-            existing = await bus.api(f"STREAM.INFO.{name}", timeout_s=TIMEOUT_S)
+            existing = await _ask(bus, f"STREAM.INFO.{name}")
             _check(f"stream {name}", existing["config"], wanted)
         raise
 
@@ -134,7 +148,7 @@ async def _existing_consumers(bus: Bus, stream: str) -> dict[str, object]:
     """The configuration of every consumer of a stream, by name."""
     found: dict[str, object] = {}
     while True:
-        answer = await bus.api(f"CONSUMER.LIST.{stream}", {"offset": len(found)}, timeout_s=TIMEOUT_S)
+        answer = await _ask(bus, f"CONSUMER.LIST.{stream}", {"offset": len(found)})
         page = msgspec.convert(answer, _ConsumerPage)
         found |= {consumer.name: consumer.config for consumer in page.consumers}
         if not page.consumers or len(found) >= page.total:

@@ -29,7 +29,7 @@ log = logging.getLogger("vagus.queue")
 
 EXPIRES_S: Final = 30.0
 """How long the server keeps one pull request open."""
-HEARTBEAT_S: Final = 10.0
+HEARTBEAT_S: Final = 4.0
 """How often the server tells an idle request that it stands; after two and a half it is taken for lost."""
 RETRY_S: Final = 0.5
 """At least, between two attempts to make the consumer."""

@@ -12,11 +12,10 @@ from vagus.contract.commands import Command, Reply, Tick
 from vagus.contract.errors import BudgetExceeded, Malformed, OutcomeUnknown, VagusError
 from vagus.contract.messages import Role
 from vagus.contract.sessions import TickOutput
-from vagus.contract.streams import MEMBERS
 from vagus.contract.subjects import Subjects
-from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.runtime.eventlog import EventLog
+from vagus.sdk.liveness import may_live
 from vagus.sdk.lookup import TickLookup
 from vagus.sdk.post import encoded, store_once
 from vagus.sdk.replies import Awaited, Replies
@@ -111,11 +110,7 @@ class Dispatch:
             return None  # no session yet, or no connection: the reply or the next look will tell
 
     async def _kernel_lives(self) -> bool:
-        try:
-            bucket = Bucket(self._bus, self._subjects.named(MEMBERS))
-            return bool(await bucket.keys("kernel.*")) or not await bucket.is_led()
-        except VagusError:
-            return True  # not known to be dead
+        return await may_live(self._bus, self._subjects, "kernel")
 
 
 def unwrap(reply: Reply, shape: type[T]) -> T:

@@ -15,6 +15,7 @@ from vagus.contract.subjects import Subjects
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.sdk.dispatch import unwrap
+from vagus.sdk.liveness import may_live
 from vagus.sdk.post import encoded, store_once
 from vagus.sdk.replies import Replies
 
@@ -59,6 +60,8 @@ class Tickets:
             subject = self._subjects.answer(ticket.session_id)
             await store_once(self._bus, subject, encoded(addressed), msg_id=answer.answer_id)
             reply = await awaited.settled(limits.REPLY_TIMEOUT_S)
+            if reply is None and await may_live(self._bus, self._subjects, "approver"):
+                reply = await awaited.settled(2 * limits.REPLY_TIMEOUT_S)
         if reply is not None:
             return unwrap(reply, ApprovalTicket)
         return await self._missed(answer)
@@ -71,8 +74,8 @@ class Tickets:
         if ticket.state is not TicketState.PENDING:
             raise ApprovalNotPending(f"approval not pending: {answer.approval_id}")
         raise OutcomeUnknown(
-            f"no approver has confirmed the answer to {answer.approval_id} "
-            f"within {limits.REPLY_TIMEOUT_S:g} s: it is stored, and counts as soon as one is alive"
+            f"no approver has confirmed the answer to {answer.approval_id} in time: "
+            "it is stored, and counts as soon as one is alive"
         )
 
     async def _find(self, approval_id: str) -> ApprovalTicket:
