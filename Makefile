@@ -36,7 +36,7 @@ test: venv ## All tests, against a real nats-server; without those for Docker an
 	$(RUN) pytest -m "not containers and not cluster" $(ARGS)
 
 test-cluster: venv ## All tests on a cluster of three servers, which die, freeze and come back; some minutes.
-	$(RUN) pytest tests/integration/test_cluster.py tests/fault/test_cluster.py $(ARGS)
+	$(RUN) pytest tests/integration/test_cluster.py tests/fault/test_cluster.py tests/fault/test_schedules.py $(ARGS)
 
 test-containers: venv ## The broker tests against a nats-server in a container; needs Docker.
 	VAGUS_TEST_BROKER=container $(RUN) pytest tests/conformance tests/integration $(ARGS)

@@ -1,10 +1,14 @@
 """A tick for later runs once, whatever dies before it does."""
 
 import signal
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 import vagus
 from tests.kit.audit import RICH, ended_ticks
+from tests.kit.cluster import Cluster
 from tests.kit.processes import process
 from tests.kit.services import stored
 from tests.kit.system import system
@@ -59,12 +63,43 @@ async def test_schedules_survive_a_server_that_is_killed_and_fire_late_once(
         began = clock.now_ns()
         await eventually(lambda: whole.client.bus.connected)
         await eventually(lambda: has_ended(session, "t"), timeout_s=45)
-        await eventually(lambda: goes_on(session))
-        ticks = [tick for tick in await ended_ticks(session) if tick.startswith("w.")]
+        await eventually(lambda: more(session, 1))
+        ticks = await fired(session)
         seconds = (clock.now_ns() - began) / 1e9
         assert len(ticks) <= seconds + 3  # before the kill, for all that was missed, and rounding
         assert await whole.client.dead_letters() == []
 
 
-async def goes_on(session: vagus.Session) -> bool:
-    return len([tick for tick in await ended_ticks(session) if tick.startswith("w.")]) >= 2
+@pytest.mark.cluster
+async def test_schedules_survive_the_server_of_a_cluster_that_keeps_their_time(
+    cluster: Cluster, subjects: Subjects, tmp_path: Path
+) -> None:
+    """Also while a firing is on its way to the others: it may be stored twice, and is one tick."""
+    schedules = subjects.named("SCHEDULES")
+    async with system(cluster.url, subjects, tmp_path, replicas=3) as whole:
+        session = await whole.client.create_session(owner="me", policy=POLICY, session_id="s", budget=RICH)
+        await session.wake("again", every=1, schedule_id="w")
+        once = [await session.tick("look", command_id=f"t{number}", after=number) for number in range(1, 9)]
+        for _ in range(2):
+            ticks = len(await fired(session))
+            leader = await cluster.leader(whole.bus, schedules)
+            leader.kill()
+            await eventually(lambda: more(session, ticks), timeout_s=60)  # noqa: B023 -- awaited here
+            await leader.start()
+            await cluster.whole(whole.bus)
+        await eventually(lambda: all_ended(session, once), timeout_s=60)
+        assert await whole.client.dead_letters() == []
+
+
+async def fired(session: vagus.Session) -> list[str]:
+    return [tick for tick in await ended_ticks(session) if tick.startswith("w.")]
+
+
+async def more(session: vagus.Session, than: int) -> bool:
+    with suppress(vagus.Transient, vagus.OutcomeUnknown):  # the server that we ask is the one
+        return len(await fired(session)) > than
+    return False
+
+
+async def all_ended(session: vagus.Session, schedules: list[vagus.Scheduled]) -> bool:
+    return {scheduled.schedule_id for scheduled in schedules} <= await ended_ticks(session)
