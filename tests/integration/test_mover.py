@@ -147,6 +147,19 @@ async def test_a_session_is_taken_from_the_schedules_subject_and_from_nothing_el
     assert await desk.held(desk.schedules) == 0
 
 
+async def test_what_no_kernel_wrote_is_not_listed_and_can_be_dropped(desk: Desk) -> None:
+    schedule = desk.subjects.schedule
+    pattern = {PATTERN_HEADER: "@every 1h", TARGET_HEADER: desk.subjects.due("s", "b")}
+    await desk.bus.store(schedule("s", "a"), b"anything")
+    await desk.bus.store(schedule("s", "b"), b"", headers=pattern)
+    await desk.bus.store(schedule("s", "c"), b"{}", headers=pattern | {PATTERN_HEADER: "@every 3600000ms"})
+    await desk.schedule("d", Timing(every_s=60))
+    assert [scheduled.schedule_id for scheduled in await desk.calendar.schedules()] == ["d"]
+    for name in "abcd":
+        assert (await desk.calendar.drop(name)).dropped
+    assert await desk.held(desk.schedules) == 0
+
+
 CRONS = [
     "* * * * *", "*/15 * * * *", "5/20 1-3/2 * * *", "0 9 * * 1-5", "0 0 1 jan *", "0 0 29 2 *", "0 0 30 2 *",
     "0 0 * * SUN,tue-THU", "0 0 */2 * 0", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 7",

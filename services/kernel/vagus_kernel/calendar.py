@@ -4,6 +4,7 @@ Only kernels write there: headers of such a message can name another session's s
 not see headers. So whoever may command a session may schedule its ticks, and nobody else.
 """
 
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from vagus.contract import limits
 from vagus.contract.clock import parse
 from vagus.contract.commands import Schedule, Tick
-from vagus.contract.errors import Refused, Unavailable
+from vagus.contract.errors import Malformed, Refused, Unavailable
 from vagus.contract.messages import decode
 from vagus.contract.schedules import (
     OBJECTIVE_CHARS,
@@ -94,12 +95,16 @@ class Calendar:
         )
         if end.status not in (204, 404):
             raise Unavailable(f"cannot read {self._stream}: {end.description} ({end.status})")
-        return sorted((self._read(message) for message in found), key=lambda scheduled: parse(scheduled.due))
+        schedules: list[Scheduled] = []
+        for message in found:
+            with suppress(Malformed):  # it was not written by a kernel
+                schedules.append(self._read(message))
+        return sorted(schedules, key=lambda scheduled: parse(scheduled.due))
 
     def _read(self, message: Message) -> Scheduled:
         headers = message.headers
         schedule_id = Subjects.last_token(headers["Nats-Subject"])
-        when = Timing.of_pattern(headers[PATTERN_HEADER])
+        when = Timing.of_pattern(headers.get(PATTERN_HEADER, ""))
         return self._told(schedule_id, decode(message.data, Tick), when, parse(headers["Nats-Time-Stamp"]))
 
     def _told(self, schedule_id: str, tick: Tick, when: Timing, since_ns: int) -> Scheduled:
