@@ -177,8 +177,11 @@ def tool(
     name: str | None = None,
     open_world: bool = False,
     pool: str = DEFAULT_POOL,
+    rate: str | None = None,
     read_only: bool = False,
     requires_confirmation: bool = False,
+    retries: int = 0,
+    retry_failures: bool = False,
     tags: Sequence[str] = (),
     timeout_secs: int = 30,
     title: str | None = None,
@@ -198,8 +201,11 @@ def tool(
     name: str | None = None,
     open_world: bool = False,
     pool: str = DEFAULT_POOL,
+    rate: str | None = None,
     read_only: bool = False,
     requires_confirmation: bool = False,
+    retries: int = 0,
+    retry_failures: bool = False,
     tags: Sequence[str] = (),
     timeout_secs: int = 30,
     title: str | None = None,
@@ -221,15 +227,20 @@ def tool(
         name: By default the function's.
         open_world: It talks to what is outside of the workspace.
         pool: The runners that may run it.
+        rate: How often each runner process may begin it: `10/s`, `100/min`, `5/h`. Calls beyond wait.
         read_only: It changes nothing; it is repeated after a crash and runs without a claim.
         requires_confirmation: A hint to people's user interfaces.
+        retries: How often the runner tries again after an exception, later and later, while the call has
+            time; only of a tool that is read-only or idempotent.
+        retry_failures: Also after a `ToolFailure`.
         tags: Free words.
         timeout_secs: Of one run, 1 to 86 400.
         title: A name for people.
 
     Raises:
         TypeError: The function cannot be a tool: it has an unannotated or variadic parameter, say.
-        ValueError: Name, pool or timeout are not valid, or something names a parameter that is none.
+        ValueError: Name, pool, timeout, rate or retries are not valid, or something names a parameter that
+            is none.
     """
 
     def decorate(decorated: Callable[P, R]) -> Tool[P, R]:
@@ -240,6 +251,8 @@ def tool(
             read_only=read_only,
             requires_confirmation=requires_confirmation,
         )
+        if (retries or retry_failures) and not annotations.repeatable:
+            raise ValueError(f"{decorated.__qualname__}: retries need idempotent=True or read_only=True")
         definition = ToolDefinition(
             annotations=annotations,
             capabilities=tuple(capabilities),
@@ -247,6 +260,9 @@ def tool(
             description=description,
             name=name if name is not None else decorated.__name__,
             pool=pool,
+            rate=rate,
+            retries=retries,
+            retry_failures=retry_failures,
             tags=tuple(tags),
             timeout_secs=timeout_secs,
             title=title,

@@ -84,3 +84,17 @@ def shout(context: vagus.ToolContext, pieces: int) -> None:
 @vagus.tool(pool="gpu")
 async def render() -> str:
     return "picture"
+
+
+@vagus.tool(rate="2/h")
+async def paced(context: vagus.ToolContext) -> None:
+    _count(context)
+
+
+@vagus.tool(idempotent=True, retries=3)
+async def flaky(context: vagus.ToolContext, failures: int) -> str:
+    _count(context)
+    runs = len((context.workspace / f"runs-{context.tool_run_id}").read_text())
+    if runs <= failures:
+        raise ConnectionError(f"attempt {runs}")
+    return f"attempt {runs}"

@@ -8,10 +8,12 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.kit.waiting import eventually
 from vagus.contract.errors import HarnessError, ToolFailure
 from vagus.contract.policy import SpanStatus
 from vagus.contract.tools import FileMutation, ToolCall
 from vagus.tools import Tool, ToolContext, tool
+from vagus_toolrunner import execution as execution_module
 from vagus_toolrunner.execution import CANCELLED, Ending, Execution, Failed, NotRun, Succeeded
 from vagus_toolrunner.workspace import DELETED
 
@@ -226,3 +228,103 @@ async def test_of_a_failure_only_what_the_tool_itself_told_counts(tmp_path: Path
 
     _, execution = await run(work, {"path": "a"}, workspace=tmp_path)
     assert execution.mutated == (FileMutation(path="told", content_hash=DELETED),)
+
+
+# Again ----------------------------------------------------------------------------------------------------
+
+
+def failing(times: int, error: Exception, **settings: Any) -> Tool[Any, Any]:
+    """A tool that fails so often before it succeeds."""
+    left = [error] * times
+
+    @tool(idempotent=True, **settings)
+    async def flaky() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    return flaky
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits of no length between attempts."""
+    monkeypatch.setattr(execution_module, "RETRY_FIRST_S", 0.001)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(("times", "attempts"), [(0, 1), (1, 2), (3, 4)])
+async def test_an_exception_is_followed_by_another_attempt(times: int, attempts: int) -> None:
+    ending, execution = await run(failing(times, OSError("away"), retries=3))
+    assert ending == Succeeded(output=b'"done"')
+    assert execution.attempts == attempts
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_after_the_last_attempt_its_error_counts() -> None:
+    ending, execution = await run(failing(9, OSError("away"), retries=2))
+    assert ending == Failed(error="OSError: away")
+    assert execution.attempts == 3
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("error", "settings", "attempts"),
+    [
+        (OSError("away"), {}, 1),
+        (ToolFailure("no"), {"retries": 3}, 1),
+        (ToolFailure("no"), {"retries": 3, "retry_failures": True}, 2),
+        (ExceptionGroup("", [ToolFailure("no")]), {"retries": 3}, 1),
+        (ExceptionGroup("", [OSError("away")]), {"retries": 3}, 2),
+        (HarnessError("cannot"), {"retries": 3, "retry_failures": True}, 1),
+    ],
+)
+async def test_what_is_tried_again(error: Exception, settings: dict[str, Any], attempts: int) -> None:
+    _, execution = await run(failing(1, error, **settings))
+    assert execution.attempts == attempts
+
+
+async def test_there_is_no_attempt_for_which_no_time_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution_module, "RETRY_FIRST_S", 1000)
+    ending, execution = await run(failing(9, OSError("away"), retries=9))
+    assert ending == Failed(error="OSError: away")
+    assert execution.attempts == 1
+
+
+async def test_a_call_that_waits_for_its_next_attempt_can_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(execution_module, "RETRY_FIRST_S", 60)
+    execution, flaky = Execution(), failing(9, OSError("away"), retries=9)
+    endings: list[Ending] = []
+
+    async def call() -> None:
+        context = ToolContext(workspace=Path("nowhere"))
+        endings.append(await execution.run(flaky, ToolCall(tool_name="t"), context, 1000))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+        await eventually(lambda: execution.attempts)
+        execution.cancel()
+    assert endings == [CANCELLED]
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_every_attempt_waits_for_its_turn() -> None:
+    execution, turns = Execution(), list[float]()
+
+    def turn(patience_s: float) -> float:
+        turns.append(patience_s)
+        return 0.001
+
+    flaky = failing(2, OSError("away"), retries=5)
+    await execution.run(flaky, ToolCall(tool_name="t"), ToolContext(workspace=Path("nowhere")), 9, turn)
+    assert len(turns) == 2
+    assert all(0 < patience_s < 9 for patience_s in turns)
+
+
+def test_only_what_may_be_repeated_is_tried_again() -> None:
+    wrong: list[dict[str, Any]] = [{"retries": 1}, {"retry_failures": True}]
+    for settings in wrong:
+        with pytest.raises(ValueError, match="idempotent"):
+            tool(**settings)(lambda: None)

@@ -96,4 +96,4 @@ def test_an_unknown_priority_is_no_command() -> None:
 
 
 def test_below_low_there_is_nothing() -> None:
-    assert [priority.lower for priority in Priority] == [Priority.NORMAL, Priority.LOW, Priority.LOW]
+    assert [priority.below for priority in Priority] == [Priority.NORMAL, Priority.LOW, Priority.LOW]

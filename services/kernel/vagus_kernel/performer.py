@@ -263,7 +263,7 @@ class Performer:
         So whoever has many calls waits behind those that have one: it is their turn as often as anybody's.
         """
         in_hand = {other.priority for other in self._performed.values() if other is not done}
-        return effect.priority.lower if effect.priority in in_hand else effect.priority
+        return effect.priority.below if effect.priority in in_hand else effect.priority
 
     async def _send(self, subject: str, message: msgspec.Struct, done: _Performed, branch_id: str) -> None:
         data, headers = self._parcel(message, done, branch_id)

@@ -35,10 +35,15 @@ def time_left(request: ToolRequest, grant: Grant, timeout_s: float, now_ns: int)
     """Seconds the call may run; HarnessError if it may not start any more, Malformed if a time is none."""
     if now_ns >= grant.expires_at * 1_000_000:
         raise _refused("it has expired")
-    left_s = (parse(request.deadline) - now_ns) / 1e9
+    left_s = waits_for(request, now_ns)
     if left_s <= 0:
         raise HarnessError("the call waited past its deadline for a runner")
     return min(left_s, timeout_s, grant.limits.timeout_secs)
+
+
+def waits_for(request: ToolRequest, now_ns: int) -> float:
+    """Seconds until the kernel gives up waiting; Malformed if the deadline is no time."""
+    return (parse(request.deadline) - now_ns) / 1e9
 
 
 def workspace_of(request: ToolRequest, root: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from vagus_toolrunner.catalog import Catalog
 from vagus_toolrunner.claims import Claims, NotOurs
 from vagus_toolrunner.execution import Ending, Execution, NotRun, Succeeded
 from vagus_toolrunner.live import Live
+from vagus_toolrunner.pace import Paces
 from vagus_toolrunner.reports import Reports
 from vagus_toolrunner.workspace import Workspace
 
@@ -55,6 +57,7 @@ class Calls:
         self._catalog = catalog
         self._claims = claims
         self._live = live
+        self._paces = Paces()
         self._reports = reports
         self._root = root
         self._slots = slots
@@ -105,6 +108,8 @@ class Calls:
             except NotOurs:
                 return
             span.set(telemetry.TOOL_STATUS, _status(ending).value)
+            if run.execution.attempts > 1:
+                span.set(telemetry.TOOL_ATTEMPTS, run.execution.attempts)
             if not isinstance(ending, Succeeded):
                 span.fail(ending.error)
             faults.hit(TOOL_ENDED)
@@ -126,6 +131,9 @@ class Calls:
             grant = admission.granted(request, self._verifier)
             run.granted = True
             workspace = Workspace(admission.workspace_of(request, self._root))
+            # Before it is claimed: what is cancelled meanwhile never begins.
+            patience_s = admission.waits_for(request, clock.now_ns())
+            await run.execution.wait(self._paces.delay(tool, patience_s))
             says = tool.definition.annotations
             if not says.read_only:
                 again = run.delivery.deliveries > 1
@@ -152,7 +160,8 @@ class Calls:
         )
         try:
             with self._reports.heartbeat(request, run.execution, run.context):
-                return await run.execution.run(tool, request.call, context, timeout_s)
+                delay = partial(self._paces.delay, tool)
+                return await run.execution.run(tool, request.call, context, timeout_s, delay)
         except anyio.get_cancelled_exc_class():
             if not tool.definition.annotations.repeatable:
                 await self._last_words(run)

@@ -88,12 +88,14 @@ class Reports:
                 tool_name=request.call.tool_name,
                 error=ending.error,
                 started_at=execution.started_at,
+                attempts=max(1, execution.attempts),
             )
         return Report(
             effect_id=request.effect_id,
             type=ReportType.REPORT,
             tool_run_id=request.tool_run_id,
             tool_name=request.call.tool_name,
+            attempts=max(1, execution.attempts),
             report=ToolExecutionReport(
                 tool_run_id=request.tool_run_id,
                 call_id=request.call.call_id,

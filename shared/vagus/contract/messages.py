@@ -114,6 +114,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
     """With type `harness_error`: the text."""
     started_at: str | None = None
+    attempts: int = 1
+    """How often the runner has begun the tool, its retries included."""
 
 
 def decode(data: bytes, shape: type[_T]) -> _T:

@@ -1,7 +1,7 @@
 """Tools: calls, outcomes, reports and definitions (fact sheet 1.7; annotations carry MCP's names)."""
 
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -12,6 +12,9 @@ DEFAULT_POOL = "default"
 """The pool of runners that a tool belongs to unless it says otherwise."""
 
 
+_RATE: Final = r"^[1-9][0-9]{0,5}/(s|min|h)(?![\s\S])"
+
+
 class Priority(StrEnum):
     """Who comes first where calls wait for a runner: a token of their subject."""
 
@@ -20,7 +23,7 @@ class Priority(StrEnum):
     LOW = "low"
 
     @property
-    def lower(self) -> "Priority":
+    def below(self) -> "Priority":
         """The next one down; `low` has none below it."""
         return Priority.NORMAL if self is Priority.HIGH else Priority.LOW
 
@@ -110,8 +113,20 @@ class ToolDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     timeout_secs: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 30
     """Of one run; the policy's max_tool_runtime_secs may only shorten it."""
     pool: Id = DEFAULT_POOL
+    retries: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    """How often the runner tries again, within the call's time, after an exception; repeatable tools only."""
+    retry_failures: bool = False
+    """Also after a ToolFailure."""
+    rate: Annotated[str, msgspec.Meta(pattern=_RATE)] | None = None
+    """How often each runner may begin it, such as `10/s`, `100/min` or `5/h`; None: as often as asked."""
     capabilities: tuple[str, ...] = ()
     """Templates: `{name}` is replaced by the input's field; `{path}` is normalised first (`/session/...`)."""
+
+
+def read_rate(rate: str) -> tuple[int, str]:
+    """How many, and in which unit of time: of `10/s`, 10 and `s`."""
+    count, _, unit = rate.partition("/")
+    return int(count), unit
 
 
 class ToolboxEntry(msgspec.Struct, frozen=True, kw_only=True):
