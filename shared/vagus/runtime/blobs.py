@@ -14,8 +14,9 @@ import blake3
 import msgspec
 
 from vagus.contract import limits
-from vagus.contract.errors import Conflict, Malformed, NotFound, Unavailable
+from vagus.contract.errors import Conflict, Malformed, NotFound, OutcomeUnknown, Unavailable
 from vagus.runtime import clock
+from vagus.runtime.bucket import DIRECT_S
 from vagus.runtime.bus import ApiError, Bus, Message
 
 CHUNK_BYTES: Final = 512 * limits.KIB
@@ -124,10 +125,11 @@ class Blobs:
             await self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": self._chunk_subject(nuid)})
 
     async def _meta(self, name: str) -> _Meta | None:
-        answer = await self._bus.request(
-            f"$JS.API.DIRECT.GET.{self._stream}.{self._meta_subject(name)}",
-            timeout_s=limits.REQUEST_TIMEOUT_S,
-        )
+        question = f"$JS.API.DIRECT.GET.{self._stream}.{self._meta_subject(name)}"
+        try:
+            answer = await self._bus.request(question, timeout_s=DIRECT_S)
+        except OutcomeUnknown:
+            return await self._meta_of_leader(name)
         if answer.status == 404:
             return None
         meta = msgspec.json.decode(answer.data, type=_Meta)

@@ -18,6 +18,8 @@ from vagus.runtime.watch import OPERATION, CaughtUp, Change, Deleted, Entry, cha
 
 __all__ = ["Bucket", "CaughtUp", "Change", "Deleted", "Entry"]
 
+DIRECT_S: Final = 2.0
+"""Of a direct get: on a cluster it may have been given to a server that stands still."""
 PAGE_MESSAGES: Final = 1000
 PAGE_BYTES: Final = 8 * limits.MIB
 
@@ -128,9 +130,12 @@ class Bucket:
         subject = self._subject(key)
         if fresh:
             return await self._last_of_leader(subject)
-        answer = await self._bus.request(
-            f"$JS.API.DIRECT.GET.{self._stream}.{subject}", timeout_s=limits.REQUEST_TIMEOUT_S
-        )
+        try:
+            answer = await self._bus.request(
+                f"$JS.API.DIRECT.GET.{self._stream}.{subject}", timeout_s=DIRECT_S
+            )
+        except OutcomeUnknown:
+            return await self._last_of_leader(subject)
         return None if answer.status == 404 else self._direct(answer)
 
     async def _last_of_leader(self, subject: str) -> Entry | Deleted | None:
