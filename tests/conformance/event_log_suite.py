@@ -13,7 +13,7 @@ from vagus.contract.codec import Sealed, seal, verify
 from vagus.contract.errors import Conflict, Malformed, OutcomeUnknown, Refused, SessionNotFound
 from vagus.contract.events import BranchCreated, EventKind, EventRecord, UserMessage
 from vagus.contract.limits import MAX_PAYLOAD_BYTES
-from vagus.runtime.eventlog import At, Commit, EventLog, NoStream
+from vagus.runtime.eventlog import HEADERS_BYTES, At, Commit, EventLog, NoStream
 from vagus.runtime.lineage import read_lineage
 
 
@@ -341,14 +341,15 @@ class EventLogSuite:
         assert await log.head("s") == head
         assert contents(await log.read("s", "main")) == long
 
-    async def test_an_event_that_fits_no_message_is_refused_and_nothing_stored(self, log: EventLog) -> None:
+    async def test_an_event_may_fill_a_message_and_a_longer_one_is_refused(self, log: EventLog) -> None:
+        longest = MAX_PAYLOAD_BYTES - HEADERS_BYTES - len(Branch().seal("").payload)
         for others in ([], ["a"] * 3):
-            with pytest.raises(Refused):
+            with pytest.raises(Refused, match=r"^UserMessage of \d+ bytes is over the limit of \d+ for one"):
                 await log.commit(
-                    "s", "main", Branch().seal(*others, "x" * MAX_PAYLOAD_BYTES, *others), NoStream()
+                    "s", "main", Branch().seal(*others, "x" * (longest + 1), *others), NoStream()
                 )
         assert await log.head("s") == 0
-        assert await write(log, Branch(), [1]) == 1
+        assert await log.commit("s", "main", Branch().seal("a", "x" * longest, "b"), NoStream()) == 3
 
     # Reading commits --------------------------------------------------------------------------------------
 

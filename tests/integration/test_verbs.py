@@ -1,9 +1,12 @@
 """The command line against all services."""
 
+import io
 import json
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -102,6 +105,16 @@ async def test_a_tool_call_succeeds_or_fails_and_the_tick_is_done_either_way(ses
     assert bad.json["tool_results"][0]["error"] == "capabilities denied: exec:cmd:rm"
     plain = await run("tick", session, "note", "--tool", "fs.write", "--input", WRITE)
     assert "✓ fs.write" in plain.out
+
+
+async def test_a_tools_input_may_come_from_stdin(session: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command line holds 128 KiB an argument at most."""
+    arguments = ("tick", session, "note", "--tool", "fs.write", "--input", "-")
+    long = json.dumps({"path": "artifacts/long.txt", "content": "y" * 200_000})
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(long.encode())))
+    assert (await done(*arguments)).json["tool_results"][0]["outcome"]["output"]["bytes"] == 200_000
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b'{"path": "\xff"}')))
+    assert "not a JSON object" in (await refused(*arguments, code=2))["message"]
 
 
 async def test_a_repeated_command_id_runs_once(session: str) -> None:

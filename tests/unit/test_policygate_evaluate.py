@@ -222,6 +222,20 @@ def test_an_input_nested_too_deeply_is_refused() -> None:
     assert judged.verdict.explanation == "invalid input: nested too deeply"
 
 
+def test_an_input_over_the_limit_is_refused() -> None:
+    def judged(size: int) -> Judgement:
+        call = ToolCall(tool_name="t", input={"x": "y" * (size - len('{"x":""}'))})
+        return judge(request(call=call), tool=ToolDefinition(name="t"))
+
+    assert judged(limits.ARGUMENTS_BYTES).positive
+    refused = judged(limits.ARGUMENTS_BYTES + 1)
+    assert not refused.positive
+    assert refused.verdict.rule_id == Rule.INVALID_INPUT
+    assert refused.verdict.explanation == (
+        "invalid input: 524289 bytes are over the limit of 524288: put long input into a file"
+    )
+
+
 def test_an_input_that_the_validator_stumbles_over_is_refused() -> None:
     tool = ToolDefinition(name="t", input_schema={"properties": {"n": {"multipleOf": 0.5}}})
     judged = judge(request(call=ToolCall(tool_name="t", input={"n": 10**400})), tool=tool)

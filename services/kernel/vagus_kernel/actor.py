@@ -490,5 +490,7 @@ class Actor:
             return  # nobody gets the kernel to speak elsewhere in its own name
         try:
             await self.ports.bus.publish(reply_to, msgspec.json.encode(Reply.to(command_id, answer)))
-        except (Refused, Malformed) as error:  # too long for a message: the client reads it from the log
+        except Refused:  # too long for a message: an empty one says that the log has it
+            await self.ports.bus.publish(reply_to)
+        except Malformed as error:
             _log.info("no reply to %s of session %s: %s", command_id, self.session_id, error)

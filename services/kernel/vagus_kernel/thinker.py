@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from vagus.contract.errors import VagusError
+from vagus.contract.limits import COMPLETION_BYTES
 from vagus.contract.models import CallTool, ModelCompletion, ModelRouting
 from vagus.contract.sessions import TickInput
 from vagus.contract.tools import ToolCall
@@ -82,6 +84,7 @@ class Thinker:
             completion = await self._complete(effect, routing, traceparent)
             ctx = turn_context(session, effect.branch_id, TickInput(objective=effect.request.objective))
             completion = identified(completion)
+            check_size(completion)
             calls = [d.call for d in completion.directives if isinstance(d, CallTool)]
             standing = await _standing(guards) if calls else ()
             return ModelAnswer(
@@ -138,6 +141,13 @@ def identified(completion: ModelCompletion) -> ModelCompletion:
             for directive in completion.directives
         ),
     )
+
+
+def check_size(completion: ModelCompletion) -> None:
+    """Raise `VagusError` if the answer is too long to be kept; what the provider says of its call is not."""
+    size = len(msgspec.json.encode(replace(completion, llm_call_record=None)))
+    if size > COMPLETION_BYTES:
+        raise VagusError(f"the model's answer of {size} bytes is over the limit of {COMPLETION_BYTES}")
 
 
 def turn_context(session: Session, branch_id: str, tick: TickInput) -> TurnContext:

@@ -9,6 +9,7 @@ import msgspec
 from vagus.contract import limits
 from vagus.contract.approvals import ApprovalTicket, TicketState
 from vagus.contract.grants import Grant, GrantLimits, call_hash
+from vagus.contract.json import compact
 from vagus.contract.messages import GateRequest, Rule, Verdict
 from vagus.contract.policy import Capability, PolicyDecision, PolicySet, matches
 from vagus.contract.policy import evaluate as by_session
@@ -95,6 +96,10 @@ def _evaluate(
     call = request.call
     fault = tool.input.fault(call.input)
     if fault is not None:
+        return _refused(request, Rule.INVALID_INPUT, f"invalid input: {fault}")
+    size = len(compact(call.input))
+    if size > limits.ARGUMENTS_BYTES:
+        fault = f"{size} bytes are over the limit of {limits.ARGUMENTS_BYTES}: put long input into a file"
         return _refused(request, Rule.INVALID_INPUT, f"invalid input: {fault}")
     try:
         needed = needs(call.requested_capabilities, tool.templates, call.input)

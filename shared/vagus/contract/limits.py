@@ -6,7 +6,8 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
 BLOB_BYTES: Final = 64 * KIB
-"""A value (tool output, argument) whose JSON is longer is stored as a blob and named in its place."""
+"""A tool's output whose JSON is longer is stored as a blob and named in its place. Arguments, and what models
+say, stand in events as they are: gate, runner, people and the next model call need them word for word."""
 OBJECTIVE_BYTES: Final = 256 * KIB
 """A longer objective is refused: it is in every model request from then on."""
 COMMAND_BYTES: Final = 512 * KIB
@@ -15,6 +16,10 @@ TOOL_OUTPUT_BYTES: Final = 64 * KIB
 """Of each of stdout and stderr; what is beyond is cut while it is read."""
 FILE_READ_BYTES: Final = 512 * KIB
 """A longer file is refused by fs.read; the report must fit one message."""
+ARGUMENTS_BYTES: Final = COMMAND_BYTES
+"""A call whose input's JSON is longer fails: it is in events, requests and tickets, each of one message."""
+COMPLETION_BYTES: Final = 4 * MIB
+"""A model's answer whose JSON is longer ends its turn: it would be in the state for HISTORY_TURNS turns."""
 REPORT_BYTES: Final = 768 * KIB
 """A tool's output whose report would be longer becomes a failure that says so."""
 OUTPUT_BYTES: Final = 8 * MIB

@@ -7,7 +7,7 @@ from anyio.lowlevel import checkpoint
 
 from vagus.contract import limits
 from vagus.contract.codec import Sealed
-from vagus.contract.errors import Conflict, Refused, SessionNotFound, VagusError
+from vagus.contract.errors import Conflict, SessionNotFound, VagusError
 from vagus.contract.events import EventRecord
 from vagus.runtime import clock
 from vagus.runtime.eventlog import Commit, Expected, events_from, split
@@ -112,11 +112,6 @@ class MemoryLog:
         ids = {part.records[-1].event_id for part in parts}
         if ids & self._ids[session_id]:
             raise Conflict("the events are on the log already")
-        for part in parts:
-            if len(part.payload) > self._max_payload:
-                raise Refused(
-                    f"an event of {len(part.payload)} bytes is over the limit of {self._max_payload}"
-                )
         self._ids[session_id] |= ids
         stored_at = clock.now()
         log += (
