@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 import vagus
+from tests.kit.runners import Desk, served
 from tests.kit.services import wait_until_empty
 from tests.kit.system import System, system
 from tests.kit.waiting import eventually
@@ -20,7 +21,10 @@ from vagus.contract.approvals import ApprovalDecision, Resolution
 from vagus.contract.messages import Report, ReportType, Role, Verdict
 from vagus.contract.subjects import Subjects
 from vagus.runtime import telemetry
+from vagus.runtime.bus import Bus
 from vagus.runtime.embedded import EmbeddedServer
+from vagus.runtime.provision import ensure
+from vagus_toolrunner import gauges
 
 POLICY = vagus.PolicySet(
     allow_capabilities=("*",),
@@ -121,6 +125,42 @@ async def test_an_approval_that_waited_for_a_turn_which_took_its_call_along_is_c
             await session.cancel()
         await eventually(lambda: late(reader) == {"resolution": 1})
         assert (await session.verify()).ok
+
+
+async def test_a_runner_shows_its_slots_what_it_runs_and_what_waits_since_when(
+    broker: EmbeddedServer,
+    subjects: Subjects,
+    tmp_path: Path,
+    reader: InMemoryMetricReader,
+    bus: Bus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gauges, "POLL_S", 0.05)
+
+    def shown(name: str) -> dict[tuple[Any, ...], float]:
+        found = points(reader, name)
+        return {(p.attributes["vagus.pool"], p.attributes.get("vagus.priority")): p.value for p in found}
+
+    def all_shown() -> bool:
+        depth = shown("vagus.toolrunner.queue.depth")
+        ages = shown("vagus.toolrunner.queue.oldest_age")
+        assert shown("vagus.toolrunner.slots") == {("default", None): 1}
+        assert shown("vagus.toolrunner.in_flight") == {("default", None): 1}
+        assert depth == {("default", "high"): 0, ("default", "normal"): 2, ("default", "low"): 1}
+        assert ages["default", "normal"] > ages["default", "low"] > ages["default", "high"] == 0
+        return True
+
+    await ensure(bus, subjects, partitions=2)
+    desk = Desk(bus, subjects, tmp_path)
+    async with served(broker.url, desk.settings(slots=1, pools=("default",))):
+        first = await desk.send(desk.request("once", {"seconds": 60}))
+        await eventually(lambda: desk.runs(first))
+        for priority in ("normal", "normal", "low"):
+            await desk.send(desk.request("once", {"seconds": 0}), priority=priority)
+        await eventually(all_shown)
+        await bus.publish(subjects.cancel(first.tool_run_id))
+        await wait_until_empty(bus, subjects.named("TOOLS"))
+    assert shown("vagus.toolrunner.slots") == {}
 
 
 async def approved_beside_a_running_tool(whole: System, session: vagus.Session) -> None:

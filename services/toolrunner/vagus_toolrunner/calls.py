@@ -1,6 +1,7 @@
 """Calls: each request that is granted is run once, and how it ended is reported."""
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,11 @@ class Calls:
         finally:
             del self._runs[request.tool_run_id]
             run.gone.set()
+
+    def in_flight(self) -> Counter[str]:
+        """How many calls there are of each pool; may be asked by any thread."""
+        tools = [self._catalog.get(run.request.call.tool_name) for run in tuple(self._runs.values())]
+        return Counter(tool.definition.pool for tool in tools if tool is not None)
 
     def cancel(self, message: Message) -> None:
         """Somebody cancels a run: end it if it is here."""

@@ -22,6 +22,7 @@ from vagus_toolrunner.builtin import workspace_tools
 from vagus_toolrunner.calls import Calls
 from vagus_toolrunner.catalog import Catalog
 from vagus_toolrunner.claims import Claims
+from vagus_toolrunner.gauges import gauges
 from vagus_toolrunner.group import Reaper
 from vagus_toolrunner.live import live
 from vagus_toolrunner.reports import Reports
@@ -68,14 +69,15 @@ async def serve(
         )
         cancels = await bus.subscribe_callback(subjects.cancel(), calls.cancel)
         stack.push_async_callback(cancels.unsubscribe)
-        for pool in offered.pools:
-            consumers = streams.tool_consumers(subjects, pool)
+        pools = {pool: streams.tool_consumers(subjects, pool) for pool in offered.pools}
+        for pool, consumers in pools.items():
             await remove_consumer(bus, streams.former_tool_consumer(subjects, pool))
             for consumer in consumers:
                 await ensure_consumer(bus, consumer)
             await stack.enter_async_context(
                 intake(bus, subjects, consumers, calls.handle, capacity=settings.slots, kind=KIND)
             )
+        await stack.enter_async_context(gauges(bus, pools, in_flight=calls.in_flight, slots=settings.slots))
         started()
         await _first(draining, calls.worn_out)
     if calls.worn_out.is_set():

@@ -10,8 +10,9 @@ message headers and is kept by queues and logs. It passes through processes whos
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from vagus.contract.errors import SettingsError
@@ -19,7 +20,7 @@ from vagus.contract.policy import SpanStatus
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.metrics import Meter
+    from opentelemetry.metrics import CallbackOptions, Meter, Observation
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span as OtelSpan
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 Value: TypeAlias = str | bool | int | float
 Attributes: TypeAlias = Mapping[str, Value]
+Reading: TypeAlias = tuple[float, Attributes]
+"""What a gauge shows of one thing."""
 
 TRACEPARENT: Final = "traceparent"
 """The message header."""
@@ -74,6 +77,8 @@ POLICY_VERSION: Final = "life.policy.version"
 APPROVAL_ID: Final = "life.approval.id"
 APPROVAL_DECISION: Final = "life.approval.decision"
 ROLE: Final = "vagus.role"
+POOL: Final = "vagus.pool"
+PRIORITY: Final = "vagus.priority"
 MODE_FROM: Final = "life.mode.from"
 MODE_TO: Final = "life.mode.to"
 PROGRESS: Final = "life.state.progress"
@@ -92,6 +97,10 @@ BUDGET_TOKENS: Final = "life.budget.tokens_remaining"
 BUDGET_COST: Final = "life.budget.cost_remaining_usd"
 MODE_TRANSITIONS: Final = "life.mode.transitions"
 LATE_ANSWERS: Final = "vagus.kernel.late_answers"
+RUNNER_SLOTS: Final = "vagus.toolrunner.slots"
+RUNNER_IN_FLIGHT: Final = "vagus.toolrunner.in_flight"
+QUEUE_DEPTH: Final = "vagus.toolrunner.queue.depth"
+QUEUE_AGE: Final = "vagus.toolrunner.queue.oldest_age"
 
 enabled: bool = False
 """Whether anything is recorded. Read it as `telemetry.enabled`: it changes."""
@@ -239,6 +248,25 @@ def record_late(role: str) -> None:
         _instruments.late.add(1, {ROLE: role})
 
 
+def measuring() -> bool:
+    """Whether metrics are recorded."""
+    return _instruments is not None
+
+
+@contextmanager
+def observed(gauges: Mapping[str, Callable[[], Iterable[Reading]]]) -> Iterator[None]:
+    """Gauges that are read whenever metrics are collected, by another thread, while the block lasts."""
+    if _instruments is not None:
+        for name, read in gauges.items():
+            _instruments.observe(name, read)
+    try:
+        yield
+    finally:
+        if _instruments is not None:
+            for name, read in gauges.items():
+                _instruments.forget(name, read)
+
+
 # Setting up -----------------------------------------------------------------------------------------------
 
 
@@ -320,6 +348,28 @@ class _Instruments:
         self.budget_cost = meter.create_gauge(BUDGET_COST, unit="USD")
         self.modes = meter.create_counter(MODE_TRANSITIONS)
         self.late = meter.create_counter(LATE_ANSWERS)
+        self._meter = meter
+        self._read: dict[str, list[Callable[[], Iterable[Reading]]]] = {}
+
+    def observe(self, name: str, read: Callable[[], Iterable[Reading]]) -> None:
+        """Show what `read` gives under this name."""
+        if name not in self._read:
+            self._read[name] = []
+            unit = "s" if name == QUEUE_AGE else ""
+            self._meter.create_observable_gauge(
+                name, callbacks=[partial(self._observations, name)], unit=unit
+            )
+        self._read[name].append(read)
+
+    def forget(self, name: str, read: Callable[[], Iterable[Reading]]) -> None:
+        """Show it no more: an instrument itself cannot be taken back."""
+        self._read[name].remove(read)
+
+    def _observations(self, name: str, _: "CallbackOptions") -> "Iterable[Observation]":
+        from opentelemetry.metrics import Observation
+
+        readings = [reading for read in tuple(self._read[name]) for reading in read()]
+        return [Observation(value, attributes) for value, attributes in readings]
 
 
 def _remote(parent: str | None) -> "Context | None":
