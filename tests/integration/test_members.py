@@ -5,9 +5,10 @@ import pytest
 
 from tests.kit.waiting import eventually
 from vagus.contract import limits, streams
+from vagus.contract.errors import Unavailable
 from vagus.contract.streams import BucketSpec
 from vagus.contract.subjects import Subjects
-from vagus.runtime.bucket import Bucket
+from vagus.runtime.bucket import Bucket, Entry
 from vagus.runtime.bus import Bus
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.members import Lease, members, owned
@@ -104,6 +105,27 @@ async def test_nobody_is_judged_while_the_server_is_away(
         bucket = Bucket(own_bus, subjects.named(streams.MEMBERS))
         await eventually(bucket.keys)  # renewed at once, not after MEMBER_RENEW_S
         assert "kernel.a" in view.live
+
+
+async def test_nobody_is_dropped_while_the_bucket_has_no_leader(
+    bus: Bus, subjects: Subjects, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster after the leader's death: nobody can renew, and that proves nothing."""
+    monkeypatch.setattr(limits, "MEMBER_LEASE_S", 0.2)
+    monkeypatch.setattr(limits, "MEMBER_RENEW_S", 0.1)
+    asked: list[str] = []
+
+    async def unled(self: Bucket, key: str, *, fresh: bool = False) -> Entry | None:
+        asked.append(key)
+        raise Unavailable("no leader")
+
+    async with members(bus, subjects) as view:
+        with monkeypatch.context() as patch:
+            patch.setattr(Bucket, "get", unled)
+            await bucket.put("kernel.a", b"{}")
+            await eventually(lambda: len(asked) >= 3)
+            assert set(view.live) == {"kernel.a"}
+        await eventually(lambda: not view.live)
 
 
 def test_every_partition_has_one_owner() -> None:
