@@ -15,6 +15,7 @@ from tests.kit.waiting import eventually
 from vagus.contract.subjects import Subjects
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.grants import generate_key
+from vagus.runtime.supervisor import Plan, Supervisor
 
 
 @pytest.fixture
@@ -116,6 +117,19 @@ async def test_one_that_finishes_its_work_says_so_and_takes_no_more(
             (folder / "go").touch()
             assert await runner.ended() == 0
         assert [result.status for result in outputs[0].tool_results] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("first", "ports"), [("9000", ["9000", "9001", "9002", "9003", "9004"]), ("0", ["0"] * 5), ("", [""] * 5)]
+)
+def test_processes_on_one_machine_have_health_ports_of_their_own(
+    tmp_path: Path, first: str, ports: list[str]
+) -> None:
+    environ = {"VAGUS_HEALTH_PORT": first}
+    plan = Plan(store=tmp_path, server="nats://127.0.0.1:1", kernels=2, environ=environ)
+    supervisor = Supervisor(plan, None, lambda said: None)
+    supervisor.hire()
+    assert [child._environ["VAGUS_HEALTH_PORT"] for child in supervisor.children] == ports
 
 
 async def test_the_command_line_drains_one_or_all(

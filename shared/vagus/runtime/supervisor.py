@@ -97,13 +97,13 @@ class Supervisor:
         ]
         self.children = tuple(
             Child(
-                environ={**common, **own},
+                environ={**common, **own, **_health_port(plan.environ, place)},
                 log=self.store.logs / f"{name}.log",
                 module=module,
                 name=name,
                 tell=self._tell,
             )
-            for name, module, own in wanted
+            for place, (name, module, own) in enumerate(wanted)
         )
 
     async def ready(self, timeout_s: float = READY_S) -> None:
@@ -212,6 +212,12 @@ async def _serving(plan: Plan, store: Store) -> AsyncIterator[EmbeddedServer | N
         raise
     async with server:
         yield server
+
+
+def _health_port(environ: Mapping[str, str], place: int) -> dict[str, str]:
+    """Each process a port of its own, from the one that is set on."""
+    first = environ.get("VAGUS_HEALTH_PORT", "")
+    return {"VAGUS_HEALTH_PORT": str(int(first) + place)} if first.isdigit() and int(first) else {}
 
 
 async def _instances(members: Bucket) -> set[str]:
