@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from tests.kit.warp import warped
 from tests.kit.world import Process, World
+from vagus.contract import limits
 from vagus.contract.events import StateEstimated
 from vagus.contract.sessions import TickOutput
 from vagus.contract.state import AgentStateVector
@@ -35,6 +36,11 @@ def estimates(world: World) -> list[AgentStateVector]:
     return [event.kind.state for event in world.events() if isinstance(event.kind, StateEstimated)]
 
 
+def outputs(world: World, command_id: str) -> list[TickOutput]:
+    """What the tick was answered with, each time."""
+    return [msgspec.json.decode(reply.ok, type=TickOutput) for reply in world.replies[command_id]]
+
+
 def test_a_tick_that_has_ended_is_answered_though_its_branch_is_merged_since(world: World) -> None:
     kernel = started(world)
     world.command("CreateBranch", {"branch": "b"}, "fork")
@@ -46,11 +52,27 @@ def test_a_tick_that_has_ended_is_answered_though_its_branch_is_merged_since(wor
     world.command("Tick", {"objective": "text"}, "t", "b", copy=True)
     world.command("Tick", {"objective": "text"}, "late", "b")
     world.settle_all(kernel)
-    first, again = [msgspec.json.decode(reply.ok, type=TickOutput) for reply in world.replies["t"]]
+    first, again = outputs(world, "t")
     assert again == first
     [refusal] = world.replies["late"]
     assert refusal.error is not None
     assert refusal.error.type == "BranchReadOnly"
+    kernel.kill()
+
+
+def test_a_tick_that_has_ended_is_answered_however_often_it_was_delivered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_DELIVERIES", 5)
+    kernel = started(world)
+    world.command("Tick", {"objective": "text"}, "t")
+    world.settle_all(kernel)
+    world.command("Tick", {"objective": "text"}, "t", copy=True)
+    world.inbox[-1].deliveries = 4
+    world.settle_all(kernel)
+    first, again = outputs(world, "t")
+    assert again == first
+    assert world.dead == []
     kernel.kill()
 
 
@@ -76,3 +98,30 @@ def test_what_is_added_to_a_budget_while_middlewares_wait_is_kept(
     assert [state.budget.tokens_remaining for state in estimates(world)] == [121_000, 121_000]
     assert estimates(world)[0].uncertainty == (0.25 if middleware is hurry else 0.7)
     kernel.kill()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_tick_that_is_cancelled_while_middlewares_run_once_more_has_begun(world: World, times: int) -> None:
+    first = started(world, wait)
+    world.command("Tick", {"objective": "do it", "proposed_tool": {"tool_name": "do"}}, "t")
+    while not world.tools:
+        step(world, first)
+    first.kill()
+    world.elapse(limits.ACK_WAIT_S)
+    second = Process(world, (wait,))
+    step(world, second, seconds=0.1)
+    for number in range(times):
+        world.command("Cancel", {}, f"cancel-{number}")
+    world.settle_all(second)
+    assert [output.reason for output in outputs(world, "t")] == ["cancelled"]
+    second.kill()
+
+
+def step(world: World, kernel: Process, *, seconds: float = 1.0) -> None:
+    """Deliver and judge what there is, and let a little time pass."""
+    for queued in world.available():
+        world.deliver(queued, kernel)
+    kernel.step(60)
+    while world.gate:
+        world.judge()
+    world.elapse(seconds)

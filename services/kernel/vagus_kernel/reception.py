@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from vagus.contract import limits
 from vagus.contract.approvals import ApprovalDecision, Resolution
-from vagus.contract.commands import decode_command
+from vagus.contract.commands import Command, decode_command
 from vagus.contract.errors import Busy, Malformed, Permanent, Refused, VagusError
 from vagus.contract.messages import Report, ReportType, Role, Verdict, decode
 from vagus.contract.subjects import Subjects
@@ -81,6 +82,9 @@ class Reception:
         reason = f"given up after {delivery.deliveries} deliveries"
         if role == Role.COMMAND:
             command = decode_command(delivery.data)
+            if self._was_handled(command) and delivery.deliveries < 2 * limits.MAX_DELIVERIES:
+                await self._command(delivery)  # only its reply or its ack was lost, however often
+                return
             await self.turns.give_up(command.branch_id, command.command_id, reason)
             await self._actor.be_current()
             await self._actor.say(command.reply_to, command.command_id, Refused(reason))
@@ -100,6 +104,10 @@ class Reception:
                 return
         await self._actor.be_current()
         await self._actor.bury(delivery, reason)
+
+    def _was_handled(self, command: Command) -> bool:
+        session = self._actor.session
+        return session is not None and command.command_id in session.commands
 
     async def _command(self, delivery: Delivery) -> None:
         command = decode_command(delivery.data)

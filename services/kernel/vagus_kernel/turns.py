@@ -129,10 +129,12 @@ class Turns:
         for held in dropped:
             lane.waiting.remove(held)
             await self._answer(held, Refused("cancelled before it began"))
-        holder = lane.holder
-        if holder is not None and command_id in (None, holder.key) and self._actor.onion.cancel(holder.key):
-            return len(dropped) + 1
-        return len(dropped)
+        holder, branch = lane.holder, self._branch(branch_id)
+        if holder is None or command_id not in (None, holder.key):
+            return len(dropped)
+        turn = branch.turn if branch is not None else None
+        begun = turn is not None or lane.outcome is not None  # and middlewares run once more, after a crash
+        return len(dropped) + (not begun and self._actor.onion.cancel(holder.key))
 
     def _again(self, known: Held, held: Held) -> None:
         """It is at work or waits here already: a redelivery takes its place, a copy joins it."""
