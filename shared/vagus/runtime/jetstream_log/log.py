@@ -154,9 +154,11 @@ class JetStreamLog:
         raise Unavailable(f"commit {after + 1} of session {session_id} cannot be read: {problem}")
 
     async def _check_kept(self, session_id: str, sequence: int) -> None:
-        """Raise `Malformed` if the store has lost a commit that it had. Its leader knows."""
+        """Raise `Malformed` if the store has lost a commit that it had: a leader that has caught up knows."""
         stream = self._subjects.session_stream(session_id)
         try:
+            if await self.head(session_id) < sequence:
+                return
             await self._bus.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
         except ApiError as error:
             if error.err_code == NO_MESSAGE:
