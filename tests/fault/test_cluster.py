@@ -15,11 +15,18 @@ from vagus.contract.subjects import Subjects
 LONG = pytest.mark.cluster
 FROZEN_S = 10.0
 OUTAGE_S = 10.0
+ONE_OF_EACH = "gate approver runner kernel"
+TWO_OF_EACH = "gate gate approver approver runner runner kernel kernel"
 
 
 @asynccontextmanager
-async def loaded(cluster: Cluster, subjects: Subjects, folder: Path) -> AsyncIterator[tuple[System, Load]]:
-    async with system(cluster.url, subjects, folder, replicas=3) as whole, load(whole) as running:
+async def loaded(
+    cluster: Cluster, subjects: Subjects, folder: Path, services: str = TWO_OF_EACH
+) -> AsyncIterator[tuple[System, Load]]:
+    async with (
+        system(cluster.url, subjects, folder, services=services, replicas=3) as whole,
+        load(whole) as running,
+    ):
         yield whole, running
 
 
@@ -45,19 +52,20 @@ async def victim(cluster: Cluster, whole: System, running: Load, role: str) -> N
 
 
 @pytest.mark.parametrize(
-    "role",
+    ("role", "services"),
     [
-        "leads the queues and the members",
-        pytest.param("leads the logs", marks=LONG),
-        pytest.param("leads the other buckets", marks=LONG),
-        pytest.param("leads all of JetStream", marks=LONG),
-        pytest.param("follows", marks=LONG),
+        ("leads the queues and the members", ONE_OF_EACH),
+        pytest.param("leads the queues and the members", TWO_OF_EACH, marks=LONG),
+        pytest.param("leads the logs", TWO_OF_EACH, marks=LONG),
+        pytest.param("leads the other buckets", TWO_OF_EACH, marks=LONG),
+        pytest.param("leads all of JetStream", TWO_OF_EACH, marks=LONG),
+        pytest.param("follows", TWO_OF_EACH, marks=LONG),
     ],
 )
 async def test_ticks_go_on_when_a_server_dies_that(
-    cluster: Cluster, subjects: Subjects, tmp_path: Path, role: str
+    cluster: Cluster, subjects: Subjects, tmp_path: Path, role: str, services: str
 ) -> None:
-    async with loaded(cluster, subjects, tmp_path) as (whole, running):
+    async with loaded(cluster, subjects, tmp_path, services) as (whole, running):
         node = await victim(cluster, whole, running, role)
         node.kill()
         await running.progress(3)

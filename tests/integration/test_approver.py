@@ -12,11 +12,12 @@ from tests.kit.services import Inbox, impatient, serving, stored, wait_until_emp
 from tests.kit.waiting import eventually
 from vagus.contract.approvals import Answer, ApprovalDecision, ApprovalTicket, Resolution, TicketState
 from vagus.contract.commands import Reply
+from vagus.contract.errors import OutcomeUnknown
 from vagus.contract.messages import Role, decode
 from vagus.contract.streams import TICKETS, answer_consumer
 from vagus.contract.subjects import Subjects
 from vagus.runtime import clock, faults
-from vagus.runtime.bucket import Bucket
+from vagus.runtime.bucket import Bucket, Entry
 from vagus.runtime.bus import Bus
 from vagus.runtime.provision import ensure
 from vagus_approver import approver as approver_module
@@ -180,6 +181,27 @@ async def test_an_answer_that_is_faster_than_its_ticket_waits_for_it(desk: Desk)
         await eventually(lambda: stored(desk.bus, desk.subjects.named("APPROVALS")))
         await desk.say(ticket)
         assert (await desk.resolution(ticket)).decision == "approved"
+
+
+async def test_a_bucket_that_does_not_answer_makes_no_ticket_missing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster, while the bucket has no leader."""
+    monkeypatch.setattr("vagus_approver.approver.LATE_QUESTION_S", 0.05)
+    get, silent = Bucket.get, [True]
+
+    async def slow(self: Bucket, key: str, *, fresh: bool = False) -> Entry | None:
+        if fresh and silent:
+            silent.clear()
+            await anyio.sleep(0.2)
+            raise OutcomeUnknown
+        return await get(self, key, fresh=fresh)
+
+    async with serving(serve, desk.bus, desk.settings):
+        ticket = await desk.ask(desk.ticket())
+        silent.append(True)
+        monkeypatch.setattr(Bucket, "get", slow)
+        assert (await desk.answer(ticket.approval_id)).error is None
 
 
 async def test_an_answer_that_is_too_long_for_the_log_is_refused(desk: Desk) -> None:

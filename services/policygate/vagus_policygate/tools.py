@@ -42,10 +42,8 @@ class Tools:
         if not _NAME.fullmatch(name):
             return None  # no tool is called so, and it might be a pattern
         try:
-            for entry in await self._bucket.entries(f"*.{name}"):
-                definition = decode(entry.value, ToolboxEntry).definition
-                if definition.name == name:
-                    return definition
+            found = await self._bucket.latest(f"*.{name}")
+            definition = None if found is None else decode(found.value, ToolboxEntry).definition
         except Malformed:
             return None
-        return None
+        return definition if definition is not None and definition.name == name else None

@@ -49,6 +49,7 @@ class Tickets:
 
         Raises:
             ApprovalNotPending: There is no such ticket, or it has been answered.
+            Unavailable: No approver has made the ticket so far. Nothing was answered.
             OutcomeUnknown: The answer is stored, and no approver has confirmed it in time.
         """
         ticket = await self._find(approval_id)
@@ -106,7 +107,7 @@ class Tickets:
                 if ticket is not None or all_done:
                     return ticket
                 await anyio.sleep(POLL_S)
-        return None
+        raise Unavailable(f"no approver has come to {approval_id} yet, or nobody can tell: ask again")
 
     async def _look(self, approval_id: str, *, fresh: bool = False) -> ApprovalTicket | None:
         key = f"*.{approval_id}"
