@@ -13,6 +13,7 @@ import pytest
 
 from tests.kit import documents
 from tests.kit.events import records
+from tests.kit.fields import missing
 from vagus.contract import commands, streams
 from vagus.contract.approvals import Answer, ApprovalTicket, Resolution
 from vagus.contract.claims import Claim
@@ -69,24 +70,6 @@ def values(block: documents.Block) -> list[bytes]:
     if block.title == "EventRecord":
         return block.text.encode().splitlines()
     return [block.text.encode()]
-
-
-def missing(example: object, back: object, path: str = "$") -> Iterator[str]:
-    """What of an example did not come back: fields that no type knows, and values that changed."""
-    if isinstance(example, dict):
-        for key, value in example.items():
-            if isinstance(back, dict) and key in back:
-                yield from missing(value, back[key], f"{path}.{key}")
-            elif value not in (None, [], {}, ""):  # these may be left out
-                yield f"{path}.{key}"
-    elif isinstance(example, list):
-        if not isinstance(back, list) or len(back) != len(example):
-            yield path
-        else:
-            for place, (mine, theirs) in enumerate(zip(example, back, strict=True)):
-                yield from missing(mine, theirs, f"{path}[{place}]")
-    elif example != back:
-        yield path
 
 
 @pytest.mark.parametrize("block", EXAMPLES, ids=[f"{n}-{block.title}" for n, block in enumerate(EXAMPLES)])
