@@ -58,6 +58,27 @@ def test_a_long_turn_and_what_waits_for_it_survive_any_number_of_drains(world: W
     assert [reply.error for key in ("first", "second") for reply in world.replies[key]] == [None, None]
 
 
+def test_the_next_kernel_does_not_ask_again_for_a_tool_that_runs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even when the server has forgotten the former request."""
+    kernel = begin(world)
+    world.beat()
+    go(world, kernel)
+    monkeypatch.setattr(limits, "DUPLICATE_WINDOW_S", 1.0)
+    kernel.drain()
+    world.elapse(2.0)
+    kernel = Process(world)
+    for queued in world.available():
+        world.deliver(queued, kernel)
+    kernel.step(60)
+    assert [type(record.kind).__name__ for record in world.events()].count("SessionResumed") == 1
+    assert not world.tools
+    world.settle_all(kernel)
+    world.check(kernel)
+    assert world.dead == []
+
+
 def test_an_input_that_ends_its_kernels_is_given_up_however_often_it_was_given_back_before(
     world: World,
 ) -> None:

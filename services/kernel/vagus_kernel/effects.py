@@ -39,6 +39,8 @@ class RunTool:
     deadline: str
     grant: str
     cancelling: bool
+    started: bool = False
+    """A runner has said that it runs."""
     priority: Priority = Priority.NORMAL
 
 

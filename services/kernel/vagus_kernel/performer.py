@@ -215,8 +215,10 @@ class Performer:
                     done.deadline = instants.parse(effect.deadline) + grace
                 if effect.cancelling:
                     await self._cancel(done, effect)
-                else:
-                    await self._run_tool(done, effect)
+                elif done.attempt > 1 or not effect.started:
+                    await self._run_tool(
+                        done, effect
+                    )  # else it runs: silence will tell if it does not any more
             case AskApproval():
                 if await self._ask(effect):
                     done.signed_at = _FOR_GOOD

@@ -62,6 +62,7 @@ def _turn(session: Session, branch: Branch, turn: Turn) -> Iterator[Owed]:
                 deadline=running.deadline,
                 grant=running.grant,
                 cancelling=turn.cancelling,
+                started=running.started,
                 priority=turn.priority,
             )
 
