@@ -70,7 +70,7 @@ EVENT_SEQ: Final = "life.event_seq"
 EVENT_KIND: Final = "life.event_kind"
 TOOL_STATUS: Final = "life.tool.status"
 TOOL_RUN_ID: Final = "life.tool.run_id"
-TOOL_ATTEMPTS: Final = "vagus.tool.attempts"
+TOOL_ATTEMPTS: Final = "vagus.toolrunner.attempts"
 POLICY_DECISION: Final = "life.policy.decision"
 POLICY_RULE: Final = "life.policy.rule_id"
 POLICY_VERSION: Final = "life.policy.version"
@@ -256,15 +256,17 @@ def measuring() -> bool:
 @contextmanager
 def observed(gauges: Mapping[str, Callable[[], Iterable[Reading]]]) -> Iterator[None]:
     """Gauges that are read whenever metrics are collected, by another thread, while the block lasts."""
-    if _instruments is not None:
-        for name, read in gauges.items():
-            _instruments.observe(name, read)
+    instruments = _instruments
+    if instruments is None:
+        yield
+        return
+    for name, read in gauges.items():
+        instruments.observe(name, read)
     try:
         yield
     finally:
-        if _instruments is not None:
-            for name, read in gauges.items():
-                _instruments.forget(name, read)
+        for name, read in gauges.items():
+            instruments.forget(name, read)
 
 
 # Setting up -----------------------------------------------------------------------------------------------
