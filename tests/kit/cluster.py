@@ -1,11 +1,12 @@
 """Three nats-servers on loopback that are one cluster; each can be killed, frozen and started again."""
 
 import os
+import random
 import signal
 import socket
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -55,9 +56,10 @@ class Node(EmbeddedServer):
     """One server of the cluster."""
 
     def __init__(
-        self, store: Path, name: str, durability: Durability, route: int, monitor: int, routes: list[int]
+        self, store: Path, name: str, durability: Durability, ports: tuple[int, int, int], routes: list[int]
     ) -> None:
-        super().__init__(store, durability=durability)
+        port, route, monitor = ports
+        super().__init__(store, durability=durability, port=port)
         self.name = name
         self._monitor = monitor
         self._clustered = _CLUSTER.format(
@@ -92,10 +94,11 @@ class Cluster:
     """All of them."""
 
     def __init__(self, folder: Path, durability: Durability) -> None:
-        routes, monitors = free_ports(SIZE), free_ports(SIZE)
+        ports = free_ports(3 * SIZE)
+        routes = ports[SIZE : 2 * SIZE]
         self.nodes = tuple(
-            Node(folder / f"n{number}", f"n{number}", durability, routes[number], monitors[number], routes)
-            for number in range(SIZE)
+            Node(folder / f"n{number}", f"n{number}", durability, own, routes)
+            for number, own in enumerate(zip(ports[:SIZE], routes, ports[2 * SIZE :], strict=True))
         )
 
     @property
@@ -188,12 +191,14 @@ async def _takes_streams(bus: Bus) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [taken.getsockname()[1] for taken in sockets]
-    for taken in sockets:
-        taken.close()
-    return ports
+    """Ports that nobody listens on at this moment, nor will by accident: systems give out higher ones."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            if port not in found:
+                found.append(port)
+    return found
 
 
 @asynccontextmanager
