@@ -110,7 +110,7 @@ class JetStreamLog:
         """See `EventLog.read`."""
         read = partial(self._read, session_id, branch_id, from_sequence, limit)
         try:
-            return await self._read(session_id, branch_id, from_sequence, limit)
+            return await read()
         except Unavailable:
             await self.head(session_id)  # there is such a log, so that patience is not in vain
         return await patiently(self._bus, read)
