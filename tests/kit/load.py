@@ -24,6 +24,8 @@ ASKING = vagus.PolicySet(
     max_events_per_turn=256,
 )
 TICK_S = 120.0
+PAUSE_S = 0.5
+"""Before somebody asks again."""
 DRAINED_S = 90.0
 
 
@@ -76,20 +78,24 @@ class Load:
                     f"write {call.input}", tool=call, command_id=command_id, timeout_s=TICK_S
                 )
             except (vagus.OutcomeUnknown, vagus.Unavailable) as error:
-                self.troubles.append(error)
+                await self._troubled(error)
 
     async def _approve(self, approval_id: str) -> None:
         while True:
             try:
                 await self.whole.client.approve(approval_id, actor="boss")
             except (vagus.OutcomeUnknown, vagus.Unavailable) as error:
-                self.troubles.append(error)
+                await self._troubled(error)
             except vagus.ApprovalNotPending:
                 if self.troubles:
                     return
                 raise
             else:
                 return
+
+    async def _troubled(self, error: vagus.VagusError) -> None:
+        self.troubles.append(error)
+        await anyio.sleep(PAUSE_S)
 
     async def _written(self, session: vagus.Session, name: str) -> None:
         file = self.whole.root / "sessions" / session.id / name

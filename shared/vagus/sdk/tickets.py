@@ -80,8 +80,12 @@ class Tickets:
         )
 
     async def _find(self, approval_id: str) -> ApprovalTicket:
-        ticket = await self._look(approval_id)
-        if ticket is None and _is_a_kernels(approval_id):
+        ticket, doubtful = None, _is_a_kernels(approval_id)
+        try:
+            ticket = await self._look(approval_id)
+        except (OutcomeUnknown, Unavailable):
+            doubtful = True
+        if ticket is None and doubtful:
             ticket = await self._awaited(approval_id)
         if ticket is None:
             raise ApprovalNotPending(f"approval not pending: {approval_id}")
@@ -93,20 +97,20 @@ class Tickets:
         Its log cannot be asked instead: the id does not tell which session's that is. It is not to be once
         the approvers have done all that they had been asked. On a cluster that may take elections.
         """
-        with anyio.move_on_after(NEW_TICKET_S):
-            while True:
-                ticket = await self._look(approval_id)
-                if ticket is not None:
-                    return ticket
-                await anyio.sleep(POLL_S)
-        with anyio.move_on_after(PATIENCE_S):
-            last = (await self._asked()).last_seq
-            while True:
-                all_done = (await self._asked()).first_seq > last
+        began = anyio.current_time()
+        last: int | None = None
+        while (waited_s := anyio.current_time() - began) < PATIENCE_S:
+            try:
+                asked = await self._asked() if waited_s > NEW_TICKET_S else None
+                last = asked.last_seq if asked is not None and last is None else last
+                all_done = asked is not None and last is not None and asked.first_seq > last
                 ticket = await self._look(approval_id, fresh=all_done)
-                if ticket is not None or all_done:
-                    return ticket
+            except (OutcomeUnknown, Unavailable):
                 await anyio.sleep(POLL_S)
+                continue
+            if ticket is not None or all_done:
+                return ticket
+            await anyio.sleep(POLL_S)
         raise Unavailable(f"no approver has come to {approval_id} yet, or nobody can tell: ask again")
 
     async def _look(self, approval_id: str, *, fresh: bool = False) -> ApprovalTicket | None:
@@ -124,14 +128,9 @@ class Tickets:
         return None
 
     async def _asked(self) -> "_Asked":
-        """What waits for approvers, as soon as somebody can tell."""
-        while True:
-            try:
-                info = await self._bus.api(f"STREAM.INFO.{self._subjects.named('APPROVALS')}")
-            except (OutcomeUnknown, Unavailable):
-                await anyio.sleep(POLL_S)
-            else:
-                return msgspec.convert(info["state"], _Asked)
+        """What waits for approvers."""
+        info = await self._bus.api(f"STREAM.INFO.{self._subjects.named('APPROVALS')}")
+        return msgspec.convert(info["state"], _Asked)
 
 
 class _Asked(msgspec.Struct):
