@@ -146,14 +146,14 @@ async def test_a_terminated_runner_finishes_what_it_can(whole: System, start: St
 async def test_heartbeats_keep_a_long_call_with_its_runner(
     whole: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several times longer than the kernel waits for a sign: it is neither asked for again nor given up."""
+    """Three times longer than the kernel waits for a sign: it is neither asked for again nor given up."""
     monkeypatch.setattr(limits, "STARTED_AFTER_S", 0.1)
     monkeypatch.setattr(limits, "HEARTBEAT_S", 0.2)
     requests: list[Message] = []
     watched = await whole.bus.subscribe_callback(whole.subjects.tool(), requests.append)
     await whole.start("runner", tools=SAMPLE_TOOLS)
     ticking = await Ticking.of(whole)
-    await ticking.tick("look", 5)
+    await ticking.tick("look", 3)
     await watched.unsubscribe()
     assert ticking.outputs[0].tool_results[0].status == "ok"
     assert len(await ticking.said(ToolCallStarted)) == 1
