@@ -29,7 +29,7 @@ log = logging.getLogger("vagus.bus")
 CONNECT_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 2.0
 PING_S: Final = 4
-"""A connection that answers no ping for three of these is taken for dead: sooner than clients lose patience."""
+"""A connection that answers no ping for three of these is taken for dead, before clients lose patience."""
 BACKLOG_BYTES: Final = 64 * limits.KIB
 """Sent and not taken by the system yet; from here on a publisher waits."""
 FEED_MESSAGES: Final = 4096
