@@ -11,8 +11,8 @@ _LOST_RACE: Final = frozenset({10070, 10071, 10164})
 _NO_ROOM: Final = frozenset({10002, 10023, 10028, 10047})
 """Limits of the account or the server: resources, memory, storage."""
 _NOT_NOW: Final = frozenset({10005, 10007, 10008, 10009, 10118, 10119})
-"""Of a cluster: no peers to place a replica on, because some are away; not assigned, not available, not led; a
-stream, a consumer is offline."""
+"""Of a cluster: no peers to place a replica on, because some are away; not assigned, not available, not led;
+a stream, a consumer is offline."""
 _BEING_STORED: Final = 10158
 """The same message id was sent before and is on its way to the replicas; whether it arrives is open."""
 _STORE_FAILED: Final = 10077
