@@ -1,5 +1,6 @@
 """A session's log as its owner holds it: the folded state, where the log stands, and the one way to write."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -13,6 +14,8 @@ from vagus.runtime.eventlog import At, EventLog, NoStream
 from vagus_kernel.evolve import evolve, inherited
 from vagus_kernel.snapshots import Snapshot, Snapshots
 from vagus_kernel.state import Memory, Session
+
+_log = logging.getLogger(__name__)
 
 PAGE_EVENTS: Final = 500
 
@@ -39,8 +42,17 @@ class Ledger:
         """Fold the snapshot and the commits after it; without a snapshot that fits, the whole log."""
         snapshot, self._snapshot_revision = await self._snapshots.read(self.session_id)
         try:
-            if snapshot is None or not await self._replay(snapshot, seen):
+            fits = snapshot is not None and await self._replay(snapshot, seen)
+            if not fits:
                 await self._replay(None, seen)
+            if snapshot is not None and not fits:
+                _log.error(
+                    "the log of session %s is not the one that its snapshot at commit %d was made of: it was "
+                    "restored, or has lost its end; the session goes on from commit %d",
+                    self.session_id,
+                    snapshot.stream_sequence,
+                    self.stream_sequence,
+                )
         except SessionNotFound:
             self._start_from(None)
 
