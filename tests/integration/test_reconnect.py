@@ -7,11 +7,12 @@ from contextlib import AsyncExitStack, contextmanager
 
 import anyio
 import pytest
+from nats.aio.client import Client
 
 from tests.kit.waiting import eventually
 from vagus.contract.errors import OutcomeUnknown, Unavailable
 from vagus.contract.streams import ConsumerSpec, StreamSpec
-from vagus.runtime.bus import Bus, Stored
+from vagus.runtime.bus import Bus, Stored, connect
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.provision import ensure_consumer, ensure_stream
 from vagus.runtime.queue import Delivery, Pull
@@ -93,6 +94,21 @@ async def test_an_answer_that_nobody_waits_for_any_more_does_not_end_the_reading
     assert (await own_bus.store("q.a", b"1")).sequence == 1
     assert (await own_bus.store("q.a", b"2")).sequence == 2
     assert not lost
+
+
+async def test_a_connection_ends_quietly_though_its_socket_is_gone(
+    own_broker: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nats-py writes what is left at the end, and raises what the socket says to that."""
+    close = Client.close
+
+    async def reset(self: Client) -> None:
+        await close(self)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(Client, "close", reset)
+    async with connect(own_broker.url, name="test") as bus:
+        assert bus.connected
 
 
 async def test_many_pulls_end_soon_though_the_server_is_frozen(

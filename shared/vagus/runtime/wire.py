@@ -137,7 +137,11 @@ class Wire(Client):
     async def end(self) -> None:
         """Close the connection; what was sent is still written. May take as long as the socket does."""
         self._uncork()
-        await self.close()
+        try:
+            await self.close()
+        except OSError:  # the socket is gone, and what was to be written with it
+            if self._transport is not None:
+                self._transport.close()  # type: ignore[no-untyped-call]
 
     @property
     def backlog(self) -> int:
