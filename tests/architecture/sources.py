@@ -16,6 +16,7 @@ _FOLDERS = {
     "vagus_toolrunner": "services/toolrunner",
     "vagus_approver": "services/approver",
     "benchmarks": ".",
+    "chaos": ".",
 }
 """Import names and the folders that hold them."""
 
@@ -34,7 +35,7 @@ def parse(name: str, source: str) -> Module:
 
 @cache
 def project() -> tuple[Module, ...]:
-    """Every module that is shipped, and the benchmarks."""
+    """Every module that is shipped, the benchmarks and the chaos."""
     found = []
     for package, folder in _FOLDERS.items():
         base = ROOT / folder

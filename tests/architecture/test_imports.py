@@ -1,12 +1,13 @@
 """Who may import whom."""
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
 
-from tests.architecture.sources import SERVICES, Module, imports, parse, project, within
+from tests.architecture.sources import ROOT, SERVICES, Module, imports, parse, project, within
 
 WORLD = {
     "anyio", "asyncio", "concurrent", "contextvars", "ctypes", "fcntl", "http", "io", "logging", "os",
@@ -84,6 +85,11 @@ RULES = [
         unless=("vagus.runtime",),
     ),
     Rule("benchmarks see what users see", ("benchmarks",), never=SERVICES),
+    Rule(
+        "the checker shares no code with what it checks",
+        ("chaos.checker",),
+        only=("chaos.checker", "anyio", "blake3", "msgspec", "nats", *sorted(sys.stdlib_module_names)),
+    ),
 ]  # fmt: skip
 
 
@@ -126,11 +132,25 @@ def test_imports_follow_the_rule(rule: Rule) -> None:
         ("vagus_kernel.react", "from .actor import Actor", "the kernel's core is pure"),
         ("vagus_kernel.actor", "import nats.errors", "nats-py stays behind the runtime"),
         ("benchmarks.ticks", "import vagus_kernel", "benchmarks see what users see"),
+        ("chaos.checker.chain", "from vagus.contract.codec import verify", "the checker shares no code"),
+        ("chaos.checker", "if TYPE_CHECKING:\n    import vagus_kernel.state", "the checker shares no code"),
+        ("chaos.checker.ledger", "from chaos.tools import Entry", "the checker shares no code"),
     ],
 )  # fmt: skip
 def test_a_forbidden_import_is_found(name: str, source: str, broken: str) -> None:
     found = [line for rule in RULES for line in violations(rule, [parse(name, source)])]
     assert [line for line in found if broken in line]
+
+
+def test_the_checker_runs_without_what_it_checks() -> None:
+    """Nor does anything that it imports bring it along."""
+    code = "import sys, chaos.checker.__main__; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    modules = loaded.stdout.split()
+    assert "chaos.checker.check" in modules
+    assert [name for name in modules if within(name, "vagus", *SERVICES)] == []
 
 
 def test_an_allowed_import_is_not_complained_of() -> None:

@@ -1,0 +1,152 @@
+"""Reading: messages of streams, from a server or from wherever else they were kept."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Final, NamedTuple, Protocol
+
+import anyio
+import msgspec
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
+
+PAGE: Final = 128
+"""Messages in memory at a time: of at most 1 MiB each."""
+CONNECT_S: Final = 5.0
+REQUEST_S: Final = 15.0
+"""A server that has just been started again reads its streams first."""
+LAST_WORDS_S: Final = 2.0
+
+
+class CannotCheck(Exception):
+    """What is needed for an answer could not be read."""
+
+
+class Message(NamedTuple):
+    """A stored message."""
+
+    sequence: int
+    subject: str
+    headers: Mapping[str, str]
+    data: bytes
+
+
+class Source(Protocol):
+    """Where the streams are. All methods may raise `CannotCheck`."""
+
+    async def streams(self) -> list[str]:
+        """The names of all streams."""
+        ...
+
+    async def size(self, stream: str) -> int:
+        """How many messages a stream holds."""
+        ...
+
+    def messages(self, stream: str, *, latest: bool = False) -> AsyncGenerator[Message, None]:
+        """The messages of a stream in order; `latest`: of each subject only the last."""
+        ...
+
+
+class _Page(msgspec.Struct):
+    total: int = 0
+    streams: list[str] | None = None
+
+
+@asynccontextmanager
+async def server(url: str, credentials: str | None = None) -> AsyncIterator["Server"]:
+    """Connect to a server; raises `CannotCheck` if that cannot be done."""
+    try:
+        client = await nats.connect(
+            url,
+            name="checker",
+            user_credentials=credentials,
+            connect_timeout=CONNECT_S,
+            max_reconnect_attempts=4,
+            reconnect_time_wait=0.5,
+            error_cb=_silent,
+        )
+    except (OSError, nats.errors.Error) as error:
+        raise CannotCheck(f"no connection to {url}: {_why(error)}") from error
+    try:
+        yield Server(client)
+    finally:
+        with anyio.move_on_after(LAST_WORDS_S, shield=True), suppress(nats.errors.Error):
+            await client.close()
+
+
+async def _silent(_: Exception) -> None:
+    """What goes wrong shows in what is asked for."""
+
+
+class Server:
+    """The streams of a server."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._streams: JetStreamContext = client.jetstream(timeout=REQUEST_S)
+
+    async def streams(self) -> list[str]:
+        """See `Source.streams`."""
+        names: list[str] = []
+        while True:
+            request = msgspec.json.encode({"offset": len(names)})
+            try:
+                answer = await self._client.request("$JS.API.STREAM.NAMES", request, timeout=REQUEST_S)
+                page = msgspec.json.decode(answer.data, type=_Page)
+            except (OSError, nats.errors.Error, msgspec.MsgspecError) as error:
+                raise CannotCheck(f"cannot list the streams: {_why(error)}") from error
+            names += page.streams or ()
+            if not page.streams or len(names) >= page.total:
+                return names
+
+    async def size(self, stream: str) -> int:
+        """See `Source.size`."""
+        try:
+            return (await self._streams.stream_info(stream)).state.messages
+        except (OSError, nats.errors.Error) as error:
+            raise _unreadable(stream, error) from error
+
+    async def messages(self, stream: str, *, latest: bool = False) -> AsyncGenerator[Message, None]:
+        """See `Source.messages`: as many as there are at the beginning, or more."""
+        wanted = ConsumerConfig(
+            deliver_policy=DeliverPolicy.LAST_PER_SUBJECT if latest else DeliverPolicy.ALL,
+            filter_subject=">" if latest else None,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=2 * REQUEST_S,
+            mem_storage=True,
+            num_replicas=1,
+        )
+        consumer = ""
+        try:
+            made = await self._streams.add_consumer(stream, config=wanted)
+            consumer, left, read = made.name, made.num_pending or 0, 0
+            if not left:
+                return
+            pull = await self._streams.pull_subscribe_bind(consumer=consumer, stream=stream)
+            while left:
+                for message in await pull.fetch(min(left, PAGE), timeout=REQUEST_S):
+                    read += 1
+                    said = message.metadata
+                    if said.sequence.consumer != read:
+                        raise CannotCheck(f"cannot read {stream}: a message was lost on the way")
+                    left = said.num_pending
+                    yield Message(said.sequence.stream, message.subject, message.headers or {}, message.data)
+            await pull.unsubscribe()
+        except (OSError, nats.errors.Error) as error:
+            raise _unreadable(stream, error) from error
+        finally:
+            if consumer:
+                with anyio.move_on_after(LAST_WORDS_S, shield=True), suppress(OSError, nats.errors.Error):
+                    await self._streams.delete_consumer(stream, consumer)
+
+
+def _unreadable(stream: str, error: Exception) -> CannotCheck:
+    why = "there is no such stream" if isinstance(error, NotFoundError) else _why(error)
+    return CannotCheck(f"cannot read {stream}: {why}")
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
