@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "--accepted",
         type=Path,
         metavar="FILE",
-        help="NDJSON of clients: {session_id, branch_id, command_id, reply?, cancelled?}, a line or more for "
+        help="NDJSON of clients: {session_id, branch_id, command_id, reply?}, a line or more for "
         "every tick whose storing was acknowledged; reply as it came: {ok} or {error}",
     )
     parser.add_argument(

@@ -28,7 +28,6 @@ class _Line(msgspec.Struct, frozen=True):
     command_id: str
     branch_id: str = MAIN
     reply: Reply | None = None
-    cancelled: bool = False
 
 
 class Accepted(msgspec.Struct):
@@ -36,8 +35,6 @@ class Accepted(msgspec.Struct):
 
     branch_id: str
     replies: list[Reply] = []
-    cancelled: bool = False
-    """Somebody has asked to cancel it: it need not have begun."""
 
 
 Book = dict[str, dict[str, Accepted]]
@@ -47,7 +44,7 @@ _LINES: Final = msgspec.json.Decoder(_Line)
 
 
 def read(file: Path) -> Book:
-    """Read a file of lines `{session_id, branch_id, command_id, reply?, cancelled?}`.
+    """Read a file of lines `{session_id, branch_id, command_id, reply?}`.
 
     A command may have several lines, such as one when it was stored and one when the reply came.
     """
@@ -67,6 +64,5 @@ def read(file: Path) -> Book:
 def _enter(book: Book, line: _Line) -> None:
     session = book.setdefault(line.session_id, {})
     entry = session.setdefault(line.command_id, Accepted(line.branch_id))
-    entry.cancelled = entry.cancelled or line.cancelled
     if line.reply is not None:
         entry.replies.append(line.reply)

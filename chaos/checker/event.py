@@ -211,6 +211,12 @@ class CancelRequested(Kind, frozen=True, kw_only=True):
     """`vagus.cancel_requested`."""
 
 
+class TicksDropped(Kind, frozen=True, kw_only=True):
+    """`vagus.ticks_dropped`."""
+
+    dropped: tuple[str, ...]
+
+
 class BudgetExtended(Kind, frozen=True, kw_only=True):
     """`vagus.budget_extended`."""
 
@@ -289,6 +295,7 @@ _FACTS: Final[dict[str, msgspec.json.Decoder[Kind]]] = {
     "vagus.call_refused": msgspec.json.Decoder(CallRefused),
     "vagus.call_granted": msgspec.json.Decoder(CallGranted),
     "vagus.cancel_requested": msgspec.json.Decoder(CancelRequested),
+    "vagus.ticks_dropped": msgspec.json.Decoder(TicksDropped),
     "vagus.budget_extended": msgspec.json.Decoder(BudgetExtended),
     "vagus.state_set": msgspec.json.Decoder(StateSet),
 }

@@ -12,6 +12,7 @@ from chaos.checker.event import (
     Event,
     PhaseEntered,
     RunStarted,
+    TicksDropped,
     TurnStarted,
 )
 from chaos.checker.names import MAIN
@@ -66,6 +67,8 @@ class Turns:
         self._strayed: set[str] = set()
         """Branches on which an event outside of a turn was complained of."""
         self._began: dict[str, Event] = {}
+        self._dropped: dict[str, Event] = {}
+        """Ticks that were cancelled before they began."""
         self._creation: str | None = None
 
     def of(self, branch: str) -> Turn | None:
@@ -77,6 +80,8 @@ class Turns:
         if event.branch_id == MAIN and event.sequence == 1:
             self._creation = event.correlation_id
         match event.kind:
+            case TicksDropped(dropped=dropped):
+                self._dropped |= dict.fromkeys(dropped, event)
             case TurnStarted():
                 self._begin(event, Turn(event.correlation_id or "", event))
             case ApprovalResolved(decision=decision) if (call := self._approvals.resumed) is not None:
@@ -102,6 +107,9 @@ class Turns:
         if known is not event:
             at = f"{known.branch_id} {known.sequence}"
             self._notes.say(Rule.TICK, f"the tick {turn.command_id} begins again, after {at}", event)
+        if turn.command_id in self._dropped:
+            at = f"{event.branch_id} {self._dropped[turn.command_id].sequence}"
+            self._notes.say(Rule.TICK, f"the tick {turn.command_id} begins, and was cancelled at {at}", event)
 
     def _place(self, event: Event, turn: Turn | None) -> None:
         """Complain of an event that is in no turn, or in another command's."""
@@ -179,9 +187,8 @@ class Turns:
             text = f"the tick {command_id} was answered, and nothing of it is on the log"
             self._notes.say(Rule.REPLY, text, branch=accepted.branch_id)
             return
-        refused = any(error.type not in _NO_ANSWER for error in errors)
-        ended = self._endings.closed or self._endings.merged(accepted.branch_id)
-        if refused or accepted.cancelled or ended:
+        refused = any(error.type not in _NO_ANSWER for error in errors) or command_id in self._dropped
+        if refused or self._endings.closed or self._endings.merged(accepted.branch_id):
             self._notes.counts.refused += 1
         elif not unfinished:
             text = f"the tick {command_id} was accepted, and nothing of it is on the log"

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.kit.system import System, system
 from tests.kit.waiting import eventually
 from vagus.contract.errors import ErrorInfo
 from vagus.contract.events import CheckpointCreated
+from vagus.contract.messages import Role
 from vagus.contract.models import ModelRouting
 from vagus.contract.subjects import Subjects
 
@@ -86,6 +88,18 @@ class Clients:
     async def started(self, tool: str) -> None:
         await eventually(lambda: f'"tool":"{tool}"' in self.ledger.read_text())
 
+    async def stored(self, command_id: str) -> None:
+        """Wait until a command has reached the inbox."""
+        subjects = self.whole.subjects
+        last = {"last_by_subj": subjects.inbox_partition("*", Role.COMMAND)}
+
+        async def there() -> bool:
+            answer: Any = await self.whole.bus.api(f"STREAM.MSG.GET.{subjects.named('INBOX')}", last)
+            data: str = answer["message"]["data"]
+            return command_id.encode() in b64decode(data)
+
+        await eventually(there)
+
 
 async def work(clients: Clients) -> None:
     """A session with some of everything."""
@@ -113,7 +127,9 @@ async def work(clients: Clients) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: clients.tick(session, "crawl", "chaos.crawl", key="d", seconds=60))
         await clients.started("chaos.crawl")
-        await session.cancel("crawl")
+        group.start_soon(clients.tick, session, "dropped")
+        await clients.stored("dropped")
+        await session.cancel()
     await branches(clients, session)
     await session.close("done")
 

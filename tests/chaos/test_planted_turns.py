@@ -57,6 +57,13 @@ def a_tick_ran_twice(recording: Recording) -> None:
     tape.play()
 
 
+@planted(Rule.TICK, "the tick restored begins, and was cancelled at main ")
+def a_tick_ran_that_was_cancelled(recording: Recording) -> None:
+    tape = recording.edit("work")
+    tape.find("vagus.ticks_dropped")["kind"]["data"]["dropped"].append("restored")
+    tape.play()
+
+
 @planted(Rule.TICK, "the tick bygone was meant for main")
 def a_tick_ran_on_another_branch(recording: Recording) -> None:
     recording.line("bygone")["branch_id"] = "main"
@@ -143,7 +150,6 @@ async def test_a_tick_need_not_have_begun_if_that_has_a_reason(recording: Record
     busy = {"error": {"type": "Busy", "message": "64 ticks wait"}}
     recording.accepted += [
         line | {"reply": busy},
-        line | {"command_id": "2", "cancelled": True},
         line | {"command_id": "3", "session_id": "work", "branch_id": "side"},
         line | {"command_id": "4", "session_id": "work"},
     ]
@@ -152,3 +158,8 @@ async def test_a_tick_need_not_have_begun_if_that_has_a_reason(recording: Record
     assert report.ok
     assert "error" in before["reply"]
     assert report.counts.refused == 5
+
+
+async def test_a_tick_that_was_cancelled_need_not_have_heard_so(recording: Recording, tmp_path: Path) -> None:
+    assert recording.line("dropped").pop("reply")["error"]["message"] == "cancelled before it began"
+    assert (await recording.checked(tmp_path)).ok

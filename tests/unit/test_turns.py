@@ -7,10 +7,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from tests.kit.checking import check_world
 from tests.kit.warp import warped
 from tests.kit.world import Process, World
 from vagus.contract import limits
-from vagus.contract.events import StateEstimated
+from vagus.contract.events import Custom, EventRecord, StateEstimated
+from vagus.contract.outcome import TURN_STARTED
 from vagus.contract.sessions import TickOutput
 from vagus.contract.state import AgentStateVector
 from vagus_kernel.middleware import Middleware, Next, TurnContext
@@ -115,6 +117,37 @@ def test_a_tick_that_is_cancelled_while_middlewares_run_once_more_has_begun(worl
     world.settle_all(second)
     assert [output.reason for output in outputs(world, "t")] == ["cancelled"]
     second.kill()
+
+
+@pytest.mark.parametrize("middlewares", [(), (wait,)], ids=["plain", "wrapped"])
+def test_a_tick_that_was_cancelled_before_it_began_never_begins(
+    world: World, middlewares: tuple[Middleware, ...]
+) -> None:
+    """Another kernel, which was given it too, finds on the log that it was."""
+    kernel = started(world, *middlewares)
+    world.command("Tick", {"objective": "do it", "proposed_tool": {"tool_name": "do"}}, "t")
+    world.command("Tick", {"objective": "text"}, "u")
+    step(world, kernel, seconds=0.1)
+    world.command("Cancel", {}, "cancel")
+    step(world, kernel, seconds=0.1)
+    assert [reply.error and reply.error.message for reply in world.replies["u"]] == [
+        "cancelled before it began"
+    ]
+    kernel.kill()
+    other = Process(world, middlewares)
+    for command_id in ("t", "u"):
+        world.command("Tick", world.sent[command_id]["tick"], command_id, copy=True)
+    world.elapse(limits.ACK_WAIT_S)
+    world.settle_all(other)
+    assert not any(is_begin(event) for event in world.events() if event.correlation_id == "u")
+    assert all(reply.error is not None for reply in world.replies["u"])
+    assert sum(is_begin(event) for event in world.events()) == (0 if middlewares else 1)
+    check_world(world)
+    other.kill()
+
+
+def is_begin(event: EventRecord) -> bool:
+    return isinstance(event.kind, Custom) and event.kind.event_type == TURN_STARTED
 
 
 def step(world: World, kernel: Process, *, seconds: float = 1.0) -> None:

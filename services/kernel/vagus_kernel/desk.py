@@ -3,6 +3,7 @@
 Merge and close wait for the ends of what `cancel` stops.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -207,13 +208,15 @@ class Desk:
         self, branch_id: str, actor: str, command_id: str | None = None, by: str | None = None
     ) -> Cancelled:
         """End what runs, waits and asks on a branch; of one tick only, if its command is named."""
-        dropped = await self._turns.drop(branch_id, command_id)
+        dropped, ids = self._turns.drop(branch_id, command_id)
         branch = self._branch(branch_id)
         turn = branch.turn if branch is not None else None
         running = turn is not None and command_id in (None, turn.command_id)
         tickets = self._tickets(branch, command_id)
-        await self._actor.apply(_cancel_turn(branch_id, actor, command_id, by))
-        return Cancelled(running=int(running), waiting=dropped, approvals=tickets)
+        await self._actor.apply(replace(_cancel_turn(branch_id, actor, command_id, by), dropped=ids))
+        for held in dropped:  # who is told so can rely on it: the log says it as well
+            await self._turns.answer(held, Refused("cancelled before it began"))
+        return Cancelled(running=int(running), waiting=len(ids), approvals=tickets)
 
     def _tickets(self, branch: Branch | None, command_id: str | None) -> int:
         return sum(

@@ -4,6 +4,7 @@ Everything a kernel knows comes through here, live and at replay alike.
 """
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 from msgspec.structs import replace
@@ -62,7 +63,7 @@ from vagus_kernel.state import (
     remembered,
 )
 
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 """Of what a snapshot holds: raised by every change that would fold the same log to another state."""
 
 LOOP_MEMORY = 100
@@ -111,6 +112,10 @@ def _session_level(session: Session, branch: Branch, record: EventRecord) -> Ses
                     return replace(session, policy=policy, policy_version=version)
                 case extensions.CancelRequested(command_id=str(command_id)):
                     return replace(session, commands=_remember(session.commands, command_id))
+                case extensions.TicksDropped(dropped=dropped, command_id=command_id):
+                    return replace(
+                        session, commands=reduce(_remember, (*dropped, command_id), session.commands)
+                    )
     return session
 
 

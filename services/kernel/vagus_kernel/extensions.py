@@ -92,6 +92,17 @@ class CancelRequested(Fact, frozen=True, kw_only=True):
     """Of the Cancel: a redelivered one must not end what came later."""
 
 
+class TicksDropped(Fact, frozen=True, kw_only=True):
+    """Ticks that waited were cancelled: however often they are delivered, they will not begin."""
+
+    event_type = "vagus.ticks_dropped"
+    dropped: tuple[str, ...]
+    """Their commands."""
+    actor: str = ""
+    command_id: str | None = None
+    """As of `CancelRequested`."""
+
+
 class BudgetExtended(Fact, frozen=True, kw_only=True):
     """Somebody added to the branch's budget."""
 
@@ -117,6 +128,7 @@ KINDS: dict[str, type[Fact]] = {
         CallRefused,
         CallGranted,
         CancelRequested,
+        TicksDropped,
         BudgetExtended,
         StateSet,
     )

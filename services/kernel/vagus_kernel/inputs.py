@@ -106,6 +106,8 @@ class CancelTurn:
     tickets: bool = False
     by: str | None = None
     """The command that asks for it."""
+    dropped: tuple[str, ...] = ()
+    """Ticks that waited, and are not to begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ class Turns:
         held = Held(_identified(command), delivery)
         if isinstance(branch, VagusError):
             if held.key in session.commands and command.branch_id in session.branches:
-                await self._answer(held, await self._ended_before(command.branch_id, held.key))
+                await self.answer(held, await self._ended_before(command.branch_id, held.key))
             else:
                 await self.refuse(held, branch)
             return
@@ -71,7 +71,7 @@ class Turns:
         elif branch.turn is not None and branch.turn.command_id == held.key and not branch.turn.resumed:
             self._adopt(branch, held)
         elif held.key in session.commands:
-            await self._answer(held, await self._ended_before(command.branch_id, held.key))
+            await self.answer(held, await self._ended_before(command.branch_id, held.key))
         elif held.schedule is not None and any(other.schedule == held.schedule for other in lane.waiting):
             await self._settle(held)  # that one has not begun yet, and stands for both
         elif lane.full:
@@ -118,23 +118,28 @@ class Turns:
         if turn is not None and key == (turn.approval_id if turn.resumed else turn.command_id):
             await self._actor.apply(inputs.GiveUp(branch_id=branch_id, reason=reason))
 
-    async def drop(self, branch_id: str, command_id: str | None) -> int:
-        """End the ticks that have not begun, or the one with that id; returns how many there were."""
+    def drop(self, branch_id: str, command_id: str | None) -> tuple[list[Held], tuple[str, ...]]:
+        """Take out the ticks that have not begun, or the one with that id: those to be answered, and all ids.
+
+        One that middlewares hold is answered when they have let go of it.
+        """
         lane = self._actor.lanes.get(branch_id)
         if lane is None:
-            return 0
+            return [], ()
         dropped = [
             held for held in lane.waiting if isinstance(held.input, Tick) and command_id in (None, held.key)
         ]
         for held in dropped:
             lane.waiting.remove(held)
-            await self._answer(held, Refused("cancelled before it began"))
+        ids = tuple(held.key for held in dropped)
         holder, branch = lane.holder, self._branch(branch_id)
         if holder is None or command_id not in (None, holder.key):
-            return len(dropped)
+            return dropped, ids
         turn = branch.turn if branch is not None else None
         begun = turn is not None or lane.outcome is not None  # and middlewares run once more, after a crash
-        return len(dropped) + (not begun and self._actor.onion.cancel(holder.key))
+        if not begun and self._actor.onion.cancel(holder.key):
+            ids = (holder.key, *ids)
+        return dropped, ids
 
     def _again(self, known: Held, held: Held) -> None:
         """It is at work or waits here already: a redelivery takes its place, a copy joins it."""
@@ -175,7 +180,7 @@ class Turns:
             if isinstance(decision, VagusError):
                 await self.refuse(held, decision)
             else:
-                await self._answer(held, await self._ended_before(branch_id, held.key))
+                await self.answer(held, await self._ended_before(branch_id, held.key))
                 if isinstance(held.input, Resolution):
                     telemetry.record_late(Role.RESOLUTION)
             self._actor.put(Advance(branch_id))
@@ -240,7 +245,7 @@ class Turns:
         events = await self._actor.ledger.find_tick(branch_id, key)
         return (tick_output(events) if events else None) or Refused(f"command {key} was handled before")
 
-    async def _answer(self, held: Held, answer: TickOutput | VagusError) -> None:
+    async def answer(self, held: Held, answer: TickOutput | VagusError) -> None:
         """Answer an input that begins no turn."""
         await self._actor.be_current()
         await self._reply(held, answer)
@@ -253,7 +258,7 @@ class Turns:
         """
         schedule_id = held.schedule
         if schedule_id is None:
-            await self._answer(held, error)
+            await self.answer(held, error)
             return
         await self._actor.be_current()
         reason = f"schedule {schedule_id}: {error.type}: {error.message}"

@@ -1,13 +1,14 @@
 """Tickets are answered, and turns and waiting calls are cancelled."""
 
 from vagus.contract.approvals import ApprovalDecision
-from vagus.contract.errors import Busy
+from vagus.contract.errors import Busy, VagusError
 from vagus.contract.events import ApprovalResolved, RunErrored, ToolCallFailed
 from vagus_kernel import homeostasis
 from vagus_kernel.decide import turn
 from vagus_kernel.decide.draft import Decision, Draft, Outcome, Rejected
+from vagus_kernel.decide.tick import writable
 from vagus_kernel.effects import WithdrawTicket
-from vagus_kernel.extensions import CancelRequested
+from vagus_kernel.extensions import CancelRequested, TicksDropped
 from vagus_kernel.inputs import ApprovalResolved as Resolved
 from vagus_kernel.inputs import CancelTurn, Context
 from vagus_kernel.react import ticket_of
@@ -52,7 +53,10 @@ def _end_call(draft: Draft, branch: Branch, call: WaitingCall, text: str, *, ans
 
 
 def cancel(session: Session, given: CancelTurn, context: Context) -> Outcome:
-    """End the turn in progress (of that command, if one is named) and, if asked, the calls that wait."""
+    """End the turn in progress (of that command, if one is named) and, if asked, the calls that wait.
+
+    Ticks that waited are written down, so that they do not begin elsewhere.
+    """
     branch = session.branches.get(given.branch_id)
     if branch is None:
         return Decision(session)
@@ -68,6 +72,9 @@ def cancel(session: Session, given: CancelTurn, context: Context) -> Outcome:
             draft.emit(requested)
         for call in calls:
             _withdraw(draft, call)
+    if given.dropped and not isinstance(writable(session, given.branch_id), VagusError):
+        fact = TicksDropped(dropped=given.dropped, actor=given.actor, command_id=given.by)
+        draft.emit(fact.event())  # where nothing can be written, nothing can begin
     return draft.decision()
 
 
