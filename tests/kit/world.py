@@ -119,7 +119,9 @@ class FakeBus:
         self._world = world
         self._process = process
 
-    def send(self, subject: str, data: bytes = b"", *, headers: Any = None, reply: str = "") -> None:
+    def send(
+        self, subject: str, data: bytes = b"", *, headers: Any = None, reply: str = "", within_s: float = 0
+    ) -> None:
         if self._process.alive:
             self._world.take(subject, data, headers or {})
 

@@ -111,18 +111,25 @@ class Bus:
     # Sending ----------------------------------------------------------------------------------------------
 
     def send(
-        self, subject: str, data: bytes = b"", *, headers: Mapping[str, str] | None = None, reply: str = ""
+        self,
+        subject: str,
+        data: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+        reply: str = "",
+        within_s: float = 0.0,
     ) -> None:
         """Send at most once, without waiting; for acks and the like, whose number is bounded elsewhere.
 
-        Without a connection the message is dropped and counted, never buffered.
+        What may go `within_s` costs no write of its own when another goes before. Without a connection the
+        message is dropped and counted, never buffered.
 
         Raises:
             Refused: It is over the server's size limit.
             Malformed: The subject or a header has white space that would break the protocol.
         """
         if self.connected:
-            self._wire.send(subject, data, headers, reply)
+            self._wire.send(subject, data, headers, reply, within_s=within_s)
         else:
             self.dropped += 1
 

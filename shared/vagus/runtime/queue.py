@@ -34,6 +34,9 @@ HEARTBEAT_S: Final = 4.0
 RETRY_S: Final = 0.5
 """At least, between two attempts to make the consumer."""
 _MADE: Final = "made"
+ACK_S: Final = 0.005
+"""An ack goes so late at most. The server then removes the message, with a write to its disk that whoever
+puts the next one into the queue would have to wait for."""
 CLOSE_TIMEOUT_S: Final = 2.0
 REASON_CHARS: Final = 1000
 _DEAD_LETTER_HEADERS: Final = 32 * limits.KIB
@@ -85,7 +88,7 @@ class Delivery:
 
     async def ack(self) -> None:
         """It is done; never deliver it again."""
-        self._settle(b"+ACK")
+        self._settle(b"+ACK", within_s=ACK_S)
 
     async def nak(self, delay_s: float = 0) -> None:
         """It could not be done now; deliver it again, to anybody, after `delay_s` seconds."""
@@ -131,10 +134,10 @@ class Delivery:
         if not self.settled:
             self._bus.send(self._ack_subject, b"+WPI")
 
-    def _settle(self, how: bytes) -> None:
+    def _settle(self, how: bytes, *, within_s: float = 0.0) -> None:
         if not self.settled:
             self.settled = True
-            self._bus.send(self._ack_subject, how)
+            self._bus.send(self._ack_subject, how, within_s=within_s)
             self._on_settled()
 
 

@@ -31,6 +31,8 @@ log = logging.getLogger("vagus.queue")
 
 BELL_S: Final = 1.0
 """How long a bell stands: for so long a hand that has become full may still be brought something."""
+ASK_S: Final = 0.001
+"""A request goes so late at most: rather with the report of what has just come than before it."""
 LOST_S: Final = 2.0
 """A request that is not answered for so long is taken for lost."""
 EMPTY_S: Final = 0.02
@@ -152,7 +154,7 @@ class TieredPull:
     def _request(self, tier: _Tier, body: bytes, count: int, *, bell: bool) -> None:
         tier.asked, tier.bell = count, bell
         tier.asked_at = asyncio.get_running_loop().time()
-        self._bus.send(tier.next, body, reply=self._address(tier, str(self._round)))
+        self._bus.send(tier.next, body, reply=self._address(tier, str(self._round)), within_s=ASK_S)
 
     def _address(self, tier: _Tier, about: str) -> str:
         return f"{self._inbox}.{self._tiers.index(tier)}.{about}"

@@ -62,6 +62,9 @@ class Wire(Client):
         self._on_bug = on_bug
         self._handlers: dict[int, Handler] = {}
         self._held_back: list[bytes] = []
+        self._idle: list[bytes] = []
+        """What nobody waits for."""
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._corked = False
         self._mute = False
 
@@ -103,8 +106,19 @@ class Wire(Client):
         finally:
             self._handlers.pop(number, None)
 
-    def send(self, subject: str, data: bytes, headers: Mapping[str, str] | None, reply: str) -> None:
+    def send(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None,
+        reply: str,
+        *,
+        within_s: float = 0.0,
+    ) -> None:
         """Hand a message to the socket. The first of a loop iteration goes at once, the others together.
+
+        One that nobody waits for may go `within_s` instead, along with the next that goes at once: each write
+        wakes the server, which is then in our way on a busy machine.
 
         Raises:
             Refused: It is over the server's size limit, at which the server would end the connection.
@@ -127,16 +141,29 @@ class Wire(Client):
             command = b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(data), data)
         if len(command) > self._max_payload - ENVELOPE_BYTES:
             self._check_size(subject, len(head) + len(data))
+        loop = asyncio.get_running_loop()
+        if within_s:
+            self._idle.append(command)
+            due = loop.time() + within_s
+            if self._idle_timer is None or due < self._idle_timer.when():
+                self._stop_idling()
+                self._idle_timer = loop.call_at(due, self._flush_idle)
+            return
         if self._corked:
             self._held_back.append(command)
             return
+        if self._idle:
+            command = b"".join([command, *self._idle])
+            self._idle.clear()
+            self._stop_idling()
         self._write(command)
         self._corked = True
-        asyncio.get_running_loop().call_soon(self._uncork)
+        loop.call_soon(self._uncork)
 
     async def end(self) -> None:
         """Close the connection; what was sent is still written. May take as long as the socket does."""
         self._uncork()
+        self._flush_idle()
         try:
             await self.close()
         except OSError:  # the socket is gone, and what was to be written with it
@@ -157,6 +184,18 @@ class Wire(Client):
                 await self._transport.drain()  # type: ignore[no-untyped-call]
             except OSError:
                 return  # the reader sees the end as well, and reconnects
+
+    def _flush_idle(self) -> None:
+        self._stop_idling()
+        if self._idle:
+            together = b"".join(self._idle)
+            self._idle.clear()
+            self._write(together)
+
+    def _stop_idling(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
 
     def _uncork(self) -> None:
         self._corked = False
