@@ -103,7 +103,7 @@ class Tickets:
             try:
                 asked = await self._asked() if waited_s > NEW_TICKET_S else None
                 last = asked.last_seq if asked is not None and last is None else last
-                all_done = asked is not None and last is not None and asked.first_seq > last
+                all_done = asked is not None and last is not None and asked.none_up_to(last)
                 ticket = await self._look(approval_id, fresh=all_done)
             except (OutcomeUnknown, Unavailable):
                 await anyio.sleep(POLL_S)
@@ -134,9 +134,14 @@ class Tickets:
 
 
 class _Asked(msgspec.Struct):
+    messages: int
     first_seq: int
-    """Of the oldest message that waits; one more than the last, if none does."""
+    """Of the oldest message that waits; without one, after the last, and 0 if there never was any."""
     last_seq: int
+
+    def none_up_to(self, sequence: int) -> bool:
+        """Whether nothing waits of what was there when this was the last."""
+        return not self.messages or self.first_seq > sequence
 
 
 def _is_a_kernels(approval_id: str) -> bool:
