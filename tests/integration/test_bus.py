@@ -211,3 +211,25 @@ async def test_a_connection_ended_for_good_ends_the_block(own_broker: EmbeddedSe
         port = server.sockets[0].getsockname()[1]
         with anyio.fail_after(20), pytest.raises(Unavailable, match="for good"):
             await live(port)
+
+
+@pytest.mark.parametrize("uvloop", [False, True])
+def test_what_nobody_waits_for_goes_in_its_time_or_with_another(
+    broker: EmbeddedServer, subjects: Subjects, uvloop: bool
+) -> None:
+    subject = f"{subjects.root}.core"
+
+    async def send() -> None:
+        async with connect(broker.url, name="test") as bus, bus.subscribe(subject) as heard:
+            for within_s in (0.005, 1e-9, 0.001):
+                bus.send(subject, b"alone", within_s=within_s)
+            assert [(await anext(heard)).data for _ in range(3)] == [b"alone"] * 3
+            bus.send(subject, b"later", within_s=60)
+            bus.send(subject, b"now")
+            assert [(await anext(heard)).data for _ in range(2)] == [b"now", b"later"]
+
+    async def bounded() -> None:
+        with anyio.fail_after(20):
+            await send()
+
+    anyio.run(bounded, backend_options={"use_uvloop": uvloop})

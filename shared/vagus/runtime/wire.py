@@ -9,6 +9,7 @@ narrow version pin of the packaging.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -64,7 +65,8 @@ class Wire(Client):
         self._held_back: list[bytes] = []
         self._idle: list[bytes] = []
         """What nobody waits for."""
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.Handle | None = None
+        self._idle_until = math.inf
         self._corked = False
         self._mute = False
 
@@ -145,8 +147,9 @@ class Wire(Client):
         if within_s:
             self._idle.append(command)
             due = loop.time() + within_s
-            if self._idle_timer is None or due < self._idle_timer.when():
+            if due < self._idle_until:
                 self._stop_idling()
+                self._idle_until = due
                 self._idle_timer = loop.call_at(due, self._flush_idle)
             return
         if self._corked:
@@ -193,6 +196,7 @@ class Wire(Client):
             self._write(together)
 
     def _stop_idling(self) -> None:
+        self._idle_until = math.inf
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
