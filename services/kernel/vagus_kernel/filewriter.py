@@ -24,7 +24,7 @@ from anyio.to_thread import run_sync
 
 from vagus.contract import limits
 from vagus.contract.json import Json
-from vagus_kernel.folders import APPEND, READ, Tree, holds, replace_file, subfolder, temporary_name
+from vagus_kernel.folders import APPEND, FOLDER, READ, Tree, holds, replace_file, subfolder, temporary_name
 
 _log = logging.getLogger(__name__)
 
@@ -204,7 +204,7 @@ class FileWriter:
 def _reuse(folder: int, old: str, new: str, file: str) -> None:
     """Turn an old member into an empty new one; one that cannot be is removed."""
     try:
-        member = os.open(old, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        member = os.open(old, FOLDER, dir_fd=folder)
         try:
             if os.listdir(member) != [file]:  # noqa: PTH208 - of a descriptor
                 raise FileExistsError(old)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | _FILE
 APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _FILE
@@ -28,10 +28,10 @@ class Tree:
 
     def __enter__(self) -> Self:
         try:
-            self._opened[""] = os.open(self._base, _FOLDER)
+            self._opened[""] = os.open(self._base, FOLDER)
         except FileNotFoundError:
             os.makedirs(self._base, exist_ok=True)  # noqa: PTH103
-            self._opened[""] = os.open(self._base, _FOLDER)
+            self._opened[""] = os.open(self._base, FOLDER)
         return self
 
     def __exit__(
@@ -53,11 +53,11 @@ class Tree:
 def subfolder(folder: int, name: str) -> int:
     """A descriptor of a folder in `folder`, the caller's to close."""
     try:
-        return os.open(name, _FOLDER, dir_fd=folder)
+        return os.open(name, FOLDER, dir_fd=folder)
     except FileNotFoundError:
         with suppress(FileExistsError):
             os.mkdir(name, dir_fd=folder)
-        return os.open(name, _FOLDER, dir_fd=folder)
+        return os.open(name, FOLDER, dir_fd=folder)
 
 
 def replace_file(folder: int, name: str, data: bytes) -> None:

@@ -216,9 +216,8 @@ class Performer:
                 if effect.cancelling:
                     await self._cancel(done, effect)
                 elif done.attempt > 1 or not effect.started:
-                    await self._run_tool(
-                        done, effect
-                    )  # else it runs: silence will tell if it does not any more
+                    await self._run_tool(done, effect)
+                # else it runs: silence will tell if it does not any more
             case AskApproval():
                 if await self._ask(effect):
                     done.signed_at = _FOR_GOOD
