@@ -9,8 +9,8 @@ import re
 import msgspec
 
 import vagus
+from vagus.contract.extensions import GuardDecision
 from vagus_kernel.middleware import Next, TurnContext, allow, block, warn
-from vagus_kernel.state import GuardDecision
 
 SECRET = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY-----")
 """What looks like a credential."""

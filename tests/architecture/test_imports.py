@@ -25,7 +25,6 @@ _CORE = (
     "decide",
     "homeostasis",
     "loops",
-    "extensions",
     "facts",
     "effects",
     "inputs",

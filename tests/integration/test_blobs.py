@@ -6,10 +6,11 @@ import msgspec
 import nats
 import pytest
 
+from vagus.contract.blobs import BlobRef
 from vagus.contract.errors import Malformed, NotFound
 from vagus.contract.subjects import Subjects
 from vagus.runtime import blobs as module
-from vagus.runtime.blobs import BlobRef, Blobs
+from vagus.runtime.blobs import Blobs
 from vagus.runtime.bus import Bus
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.provision import ensure_blobs

@@ -9,12 +9,12 @@ import pytest
 import vagus
 from tests.kit.system import System, system
 from tests.kit.waiting import eventually
+from vagus.contract.extensions import GuardDecision
 from vagus.contract.sessions import TickOutput
 from vagus.contract.state import BudgetState
 from vagus.contract.subjects import Subjects
 from vagus.runtime.embedded import EmbeddedServer
 from vagus_kernel.middleware import Next, TurnContext, block
-from vagus_kernel.state import GuardDecision
 
 OPEN = vagus.PolicySet(
     allow_capabilities=("*",),

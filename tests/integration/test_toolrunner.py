@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.kit.runners import PARTITIONS, Desk, served, start_process
 from tests.kit.waiting import eventually
 from vagus.contract import limits, streams
+from vagus.contract.blobs import BlobRef
 from vagus.contract.claims import CANCELLED, Claim, claim_key
 from vagus.contract.clock import format_ns
 from vagus.contract.errors import Refused, SettingsError, Unavailable
@@ -22,7 +23,7 @@ from vagus.contract.messages import ReportType
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import Failure, Success, ToolCall
 from vagus.runtime import telemetry
-from vagus.runtime.blobs import BlobRef, Blobs
+from vagus.runtime.blobs import Blobs
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.runtime.embedded import EmbeddedServer

@@ -12,6 +12,7 @@ from vagus.contract.approvals import ApprovalDecision, Resolution
 from vagus.contract.codec import decode_commit, seal
 from vagus.contract.commands import decode_command
 from vagus.contract.events import EventRecord, ModeChanged, StateEstimated, is_extension
+from vagus.contract.extensions import GuardDecision
 from vagus.contract.ids import MAIN, Mint
 from vagus.contract.json import Json
 from vagus.contract.messages import Report, ReportType, Verdict
@@ -26,7 +27,7 @@ from vagus_kernel.effects import AskApproval, AskGate, CallModel, Owed, RunTool
 from vagus_kernel.evolve import evolve
 from vagus_kernel.inputs import Input
 from vagus_kernel.react import react
-from vagus_kernel.state import Branch, Config, GuardDecision, Session
+from vagus_kernel.state import Branch, Config, Session
 
 NOW = "2026-04-05T12:00:00Z"
 DEADLINE = "2026-04-05T12:00:30Z"

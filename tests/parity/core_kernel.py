@@ -13,6 +13,7 @@ from vagus.contract import commands
 from vagus.contract.approvals import ApprovalTicket, TicketState
 from vagus.contract.codec import decode_commit, seal
 from vagus.contract.errors import SessionNotFound
+from vagus.contract.extensions import Memory
 from vagus.contract.ids import Mint
 from vagus_kernel import inputs
 from vagus_kernel.decide import Decision, Rejected, decide
@@ -20,7 +21,7 @@ from vagus_kernel.decide.branches import fork_point
 from vagus_kernel.effects import AskApproval
 from vagus_kernel.evolve import evolve, inherited
 from vagus_kernel.react import react
-from vagus_kernel.state import Memory, Session
+from vagus_kernel.state import Session
 
 NOW = "2026-04-05T12:00:00Z"
 

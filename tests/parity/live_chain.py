@@ -7,11 +7,11 @@ import msgspec
 
 from tests.parity.trace import Object, Trace
 from vagus.contract.errors import Interrupted
+from vagus.contract.extensions import GuardDecision
 from vagus.contract.sessions import TickOutput
 from vagus.contract.state import AgentStateVector, OperatingMode
 from vagus.contract.tools import ToolCall
 from vagus_kernel.middleware import Middleware, Next, TurnContext, allow, block, warn
-from vagus_kernel.state import GuardDecision
 
 Patch = Callable[[], Object]
 """What the step that is played changes of the state."""

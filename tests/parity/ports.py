@@ -12,6 +12,7 @@ from tests.parity.workshop import Workshop
 from vagus.contract import commands
 from vagus.contract.approvals import ApprovalTicket
 from vagus.contract.errors import Interrupted
+from vagus.contract.extensions import GuardDecision
 from vagus.contract.hashing import sha256_hex
 from vagus.contract.messages import GateRequest, Report, ReportType, Verdict
 from vagus.contract.models import CallTool, ModelCompletion
@@ -22,7 +23,7 @@ from vagus_kernel.effects import CallModel, RunTool
 from vagus_kernel.homeostasis import estimate_mode
 from vagus_kernel.inputs import ModelAnswer, StartTick
 from vagus_kernel.providers.baseline import Baseline
-from vagus_kernel.state import Config, GuardDecision, Session
+from vagus_kernel.state import Config, Session
 from vagus_policygate.evaluate import OrganisationPolicy, evaluate
 
 

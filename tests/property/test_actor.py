@@ -11,10 +11,10 @@ from tests.kit.warp import warped
 from tests.kit.world import TOOLS, Process, World
 from vagus.contract import limits
 from vagus.contract.approvals import ApprovalDecision
+from vagus.contract.extensions import GuardDecision
 from vagus.contract.sessions import TickOutput
 from vagus.contract.tools import ToolCall
 from vagus_kernel.middleware import Middleware, Next, TurnContext, allow
-from vagus_kernel.state import GuardDecision
 
 OBJECTIVES = st.sampled_from(["text", "do", "do do", "pay", "pay do", "rob do", "fail", ""])
 

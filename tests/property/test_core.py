@@ -14,6 +14,7 @@ from tests.property.strategies import JSON, KNOWN, UNKNOWN, records
 from vagus.contract.codec import decode_commit, seal
 from vagus.contract.errors import VagusError
 from vagus.contract.events import Custom, EventRecord, ToolCallCompleted, ToolCallFailed, ToolCallRequested
+from vagus.contract.extensions import KINDS
 from vagus.contract.ids import MAIN
 from vagus.contract.limits import HISTORY_TURNS, REMEMBERED_IDS
 from vagus.contract.outcome import tick_output
@@ -21,7 +22,6 @@ from vagus.contract.state import BudgetState
 from vagus_kernel import inputs
 from vagus_kernel.effects import AskApproval, AskGate, CallModel, RunTool
 from vagus_kernel.evolve import evolve
-from vagus_kernel.extensions import KINDS
 from vagus_kernel.inputs import Input
 from vagus_kernel.react import react
 from vagus_kernel.state import Gating, Running, Session, Thinking

@@ -14,8 +14,9 @@ import pytest
 from tests.kit import documents
 from tests.kit.events import records
 from tests.kit.fields import missing
-from vagus.contract import commands, streams
+from vagus.contract import commands, extensions, streams
 from vagus.contract.approvals import Answer, ApprovalTicket, Resolution
+from vagus.contract.blobs import BlobRef
 from vagus.contract.claims import Claim
 from vagus.contract.codec import decode_record, seal, verify
 from vagus.contract.events import BranchCreated, EventKind, EventRecord, Message, catalogue
@@ -23,16 +24,13 @@ from vagus.contract.grants import Grant, call_hash
 from vagus.contract.live import ToolProgress
 from vagus.contract.messages import GateRequest, Report, Role, ToolRequest, Verdict
 from vagus.contract.policy import PolicyInForce
+from vagus.contract.replies import Cancelled, Closed, PolicyVersion, Recorded
 from vagus.contract.schedules import Dropped, Schedules
 from vagus.contract.sessions import BranchInfo, BranchMergeResult, SessionManifest, SessionSummary, TickOutput
 from vagus.contract.state import BudgetState
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import Priority, ToolboxEntry
-from vagus.runtime.blobs import BlobRef
 from vagus.runtime.grants import GrantVerifier
-from vagus_kernel import extensions
-from vagus_kernel.decide.session import Closed, PolicyVersion, Recorded
-from vagus_kernel.desk import Cancelled
 
 WIRE = "docs/wire.md"
 TEXT = documents.text(WIRE)

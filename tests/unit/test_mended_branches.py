@@ -4,10 +4,10 @@ import pytest
 
 from tests.kit.core import Core, call, kinds, told
 from vagus.contract.errors import BranchExists, BranchNotFound, BranchReadOnly, Refused
+from vagus.contract.extensions import Memory
 from vagus.contract.models import ConversationTurn
 from vagus_kernel import inputs
 from vagus_kernel.effects import CallModel
-from vagus_kernel.state import Memory
 
 
 def asked(core: Core, branch: str = "main") -> tuple[tuple[str, str], ...]:

@@ -4,8 +4,8 @@ import pytest
 
 from tests.kit.core import FINISH, Core, call, completion, kinds, told
 from vagus.contract.events import Custom
+from vagus.contract.extensions import GuardDecision
 from vagus_kernel import inputs
-from vagus_kernel.state import GuardDecision
 
 
 def repeat(core: Core, first: int, count: int, branch: str = "main") -> list[str]:

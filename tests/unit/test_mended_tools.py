@@ -8,13 +8,13 @@ import pytest
 
 from tests.kit.core import END, FINISH, Core, call, completion, kinds, modes, told
 from vagus.contract.events import Custom, EventRecord, ToolCallRequested
+from vagus.contract.extensions import GuardDecision
 from vagus.contract.ids import PATTERN
 from vagus.contract.messages import Report, ReportType
 from vagus.contract.outcome import tick_output
 from vagus.contract.tools import FileMutation, ToolDefinition
 from vagus_kernel import inputs
 from vagus_kernel.effects import RunTool
-from vagus_kernel.state import GuardDecision
 
 RAN = ["ToolCallStarted", "ToolCallCompleted", "Custom", "ModeChanged", *FINISH]
 

@@ -4,10 +4,11 @@ import msgspec
 import pytest
 
 from tests.kit.core import Core, call
+from vagus.contract import extensions
 from vagus.contract.commands import Tick
 from vagus.contract.events import Custom
 from vagus.contract.tools import Priority, ToolCall
-from vagus_kernel import extensions, inputs
+from vagus_kernel import inputs
 from vagus_kernel.effects import RunTool
 from vagus_kernel.evolve import evolve
 from vagus_kernel.state import Session

@@ -5,12 +5,14 @@ from typing import cast
 import msgspec
 import pytest
 
+from vagus.contract.blobs import BlobRef
 from vagus.contract.errors import Conflict
+from vagus.contract.extensions import Memory
 from vagus.contract.models import ConversationTurn
-from vagus.runtime.blobs import BlobRef, Blobs
+from vagus.runtime.blobs import Blobs
 from vagus.runtime.bucket import Bucket, Entry
 from vagus_kernel.snapshots import INLINE_BYTES, Snapshot, Snapshots
-from vagus_kernel.state import Branch, Memory, Session
+from vagus_kernel.state import Branch, Session
 
 
 class FakeBucket:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.kit.core import DEADLINE, NOW, POLICY, Core, call, completion
 from vagus.contract.approvals import ApprovalDecision, Resolution
+from vagus.contract.extensions import Memory
 from vagus.contract.messages import Report, ReportType, Verdict
 from vagus.contract.sessions import BudgetExtension
 from vagus.contract.tools import Success, ToolExecutionReport
@@ -19,7 +20,7 @@ from vagus_kernel import inputs
 from vagus_kernel.decide import Rejected, decide
 from vagus_kernel.effects import AskGate, CallModel, RunTool
 from vagus_kernel.inputs import Input
-from vagus_kernel.state import Gating, Memory, Running, Stage, Thinking
+from vagus_kernel.state import Gating, Running, Stage, Thinking
 
 GRID = """
                  idle     thinking gating  running started halting waiting half    resumed again   closed

@@ -13,6 +13,7 @@ from vagus.contract.commands import Command
 from vagus.contract.errors import Permanent, Refused, SessionNotFound, VagusError
 from vagus.contract.ids import Mint
 from vagus.contract.models import ModelRouting
+from vagus.contract.replies import Cancelled
 from vagus.contract.schedules import Schedules
 from vagus.contract.sessions import SessionManifest
 from vagus.runtime import clock, telemetry
@@ -31,17 +32,6 @@ if TYPE_CHECKING:
 
 _Ending: TypeAlias = commands.Cancel | commands.MergeBranch | commands.Close
 """Those that may end what is at work."""
-
-
-class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply to Cancel."""
-
-    running: int
-    """Turns that are being ended."""
-    waiting: int
-    """Ticks that will not begin."""
-    approvals: int
-    """Tickets that are withdrawn."""
 
 
 class Desk:

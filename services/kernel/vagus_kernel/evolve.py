@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from vagus.contract import extensions
 from vagus.contract.approvals import ApprovalDecision
 from vagus.contract.events import (
     ApprovalRequested,
@@ -36,6 +37,7 @@ from vagus.contract.events import (
     ToolCallRequested,
     ToolCallStarted,
 )
+from vagus.contract.extensions import Memory
 from vagus.contract.hashing import call_signature
 from vagus.contract.ids import MAIN
 from vagus.contract.limits import HISTORY_TURNS, REMEMBERED_IDS
@@ -44,14 +46,13 @@ from vagus.contract.models import ConversationTurn
 from vagus.contract.policy import PolicyDecisionKind, SpanStatus
 from vagus.contract.state import LoopPhase, OperatingMode
 from vagus.contract.tools import ToolCall
-from vagus_kernel import extensions, facts, homeostasis, loops
+from vagus_kernel import facts, homeostasis, loops
 from vagus_kernel.facts import next_call, with_turn
 from vagus_kernel.state import (
     Asking,
     Branch,
     Gating,
     Granted,
-    Memory,
     Running,
     Session,
     Settling,

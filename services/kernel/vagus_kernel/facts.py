@@ -5,11 +5,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from vagus.contract import extensions
 from vagus.contract.events import EventRecord
+from vagus.contract.extensions import Memory
 from vagus.contract.models import CallTool
 from vagus.contract.tools import ToolCall
-from vagus_kernel import extensions
-from vagus_kernel.state import Answer, Branch, Gating, Granted, Memory, Settling, Turn
+from vagus_kernel.state import Answer, Branch, Gating, Granted, Settling, Turn
 
 
 def applied(branch: Branch, fact: extensions.Fact, record: EventRecord) -> Branch:

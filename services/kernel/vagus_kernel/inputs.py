@@ -9,12 +9,13 @@ from typing import Protocol, TypeAlias
 
 from vagus.contract import commands
 from vagus.contract.approvals import Resolution
+from vagus.contract.extensions import GuardDecision, Memory
 from vagus.contract.messages import Report, Verdict
 from vagus.contract.models import ModelCompletion
 from vagus.contract.sessions import SessionManifest
 from vagus.contract.state import AgentStateVector, OperatingMode
 from vagus.contract.tools import ToolDefinition
-from vagus_kernel.state import Config, GuardDecision, Memory
+from vagus_kernel.state import Config
 
 
 class ToolLookup(Protocol):

@@ -8,12 +8,13 @@ from typing import Final
 from vagus.contract.codec import seal
 from vagus.contract.errors import CheckpointNotFound, Conflict, SessionNotFound, Unavailable
 from vagus.contract.events import BranchCreated, CheckpointCreated, EventRecord
+from vagus.contract.extensions import Memory
 from vagus.contract.ids import MAIN
 from vagus.contract.outcome import tick_output
 from vagus.runtime.eventlog import At, EventLog, NoStream
 from vagus_kernel.evolve import evolve, inherited
 from vagus_kernel.snapshots import Snapshot, Snapshots
-from vagus_kernel.state import Memory, Session
+from vagus_kernel.state import Session
 
 _log = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """Loop detection: the same tool call again and again (fact sheet 2.4)."""
 
-from vagus_kernel.state import Config, GuardDecision
+from vagus.contract.extensions import GuardDecision
+from vagus_kernel.state import Config
 
 GUARD = "loop_detection"
 

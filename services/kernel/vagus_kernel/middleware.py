@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from vagus.contract.errors import SettingsError
+from vagus.contract.extensions import GuardDecision
 from vagus.contract.sessions import SessionManifest, TickInput, TickOutput
 from vagus.contract.state import AgentStateVector, OperatingMode
 from vagus.contract.tools import ToolCall
-from vagus_kernel.state import GuardDecision
 
 
 @dataclass(slots=True, kw_only=True)

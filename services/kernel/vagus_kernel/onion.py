@@ -9,11 +9,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from vagus.contract.errors import Interrupted, Refused, VagusError
+from vagus.contract.extensions import GuardDecision
 from vagus.contract.sessions import TickOutput
 from vagus.contract.state import AgentStateVector, OperatingMode
 from vagus_kernel.lanes import Held, Pending
 from vagus_kernel.middleware import Middleware, TurnContext, chain
-from vagus_kernel.state import GuardDecision
 from vagus_kernel.thinker import judge
 
 _log = logging.getLogger(__name__)

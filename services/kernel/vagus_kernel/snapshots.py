@@ -9,8 +9,9 @@ from typing import Final
 import blake3
 import msgspec
 
+from vagus.contract.blobs import BlobRef
 from vagus.contract.errors import Conflict, Permanent, VagusError
-from vagus.runtime.blobs import BlobRef, Blobs
+from vagus.runtime.blobs import Blobs
 from vagus.runtime.bucket import Bucket
 from vagus_kernel.evolve import FOLD_VERSION
 from vagus_kernel.state import Session

@@ -18,12 +18,13 @@ from typing import Final, TypeAlias
 import msgspec
 
 from vagus.contract.approvals import ApprovalDecision
+from vagus.contract.extensions import GuardDecision, Memory
 from vagus.contract.hashing import blake3_hex
 from vagus.contract.ids import MAIN
-from vagus.contract.models import ConversationTurn, ModelDirective, StopReason, TokenUsage
+from vagus.contract.models import ModelDirective, StopReason, TokenUsage
 from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import BranchInfo, SessionManifest
-from vagus.contract.state import AgentStateVector, OperatingMode, RiskLevel
+from vagus.contract.state import OperatingMode, RiskLevel
 from vagus.contract.tools import Priority, ToolCall
 
 ID_CHARS: Final = 128
@@ -49,19 +50,6 @@ class Config(_Frozen, frozen=True, kw_only=True):
     loop_warning: int = 3
     loop_hard_stop: int = 5
     loop_window: int = 20
-
-
-class Memory(_Frozen, frozen=True, kw_only=True):
-    """What a fork inherits and a checkpoint restores: the branch's mind, without anything in flight."""
-
-    vector: AgentStateVector = AgentStateVector()
-    loop: tuple[str, ...] = ()
-    """Signatures of the latest tool calls, oldest first."""
-    history: tuple[ConversationTurn, ...] = ()
-    speaking: str = ""
-    """What the assistant has said since the last conversation turn was complete."""
-    objective: str | None = None
-    """The latest that was not empty."""
 
 
 class Ticket(_Frozen, frozen=True, kw_only=True):
@@ -150,17 +138,6 @@ class Answer(_Frozen, frozen=True, kw_only=True):
     directive_count: int
     usage: TokenUsage | None = None
     final_answer: str | None = None
-
-
-class GuardDecision(_Frozen, frozen=True, kw_only=True):
-    """What a guard said of a call: `allow`, `warn`, `block`, or `error` when it could not say."""
-
-    decision: str = "allow"
-    guard: str = "guard"
-    """Events are recorded as `<guard>.warning` and `<guard>.hard_stop`."""
-    message: str = ""
-    repetitions: int = 0
-    signature: str = ""
 
 
 class Turn(_Frozen, frozen=True, kw_only=True):

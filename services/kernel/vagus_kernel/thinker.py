@@ -10,6 +10,7 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from vagus.contract.errors import VagusError
+from vagus.contract.extensions import GuardDecision
 from vagus.contract.limits import COMPLETION_BYTES
 from vagus.contract.models import CallTool, ModelCompletion, ModelRouting
 from vagus.contract.sessions import TickInput
@@ -19,7 +20,7 @@ from vagus_kernel.effects import CallModel
 from vagus_kernel.inputs import ModelAnswer
 from vagus_kernel.middleware import Guard, TurnContext
 from vagus_kernel.ports import Ports
-from vagus_kernel.state import GuardDecision, Session
+from vagus_kernel.state import Session
 
 _log = logging.getLogger(__name__)
 

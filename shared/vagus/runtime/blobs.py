@@ -14,6 +14,7 @@ import blake3
 import msgspec
 
 from vagus.contract import limits
+from vagus.contract.blobs import BlobRef
 from vagus.contract.errors import Conflict, Malformed, NotFound, OutcomeUnknown, Unavailable
 from vagus.runtime import clock
 from vagus.runtime.bucket import DIRECT_S
@@ -23,14 +24,6 @@ CHUNK_BYTES: Final = 512 * limits.KIB
 _PAGE_CHUNKS: Final = 16
 _NO_MESSAGE: Final = 10037
 _REFERENCE: Final = re.compile(r"blake3:([0-9a-f]{64})")
-
-
-class BlobRef(msgspec.Struct, frozen=True, kw_only=True, rename={"blob": "$blob"}):
-    """What stands in a message in the blob's place: `{"$blob":"blake3:<hex>","size":n,"media_type":"…"}`."""
-
-    blob: str
-    size: int
-    media_type: str
 
 
 class _Options(msgspec.Struct):

@@ -7,8 +7,6 @@ from functools import partial
 from typing import Final, TypedDict, overload
 from uuid import uuid4
 
-import msgspec
-
 from vagus.contract import limits
 from vagus.contract.commands import (
     Cancel,
@@ -36,6 +34,7 @@ from vagus.contract.events import EventRecord
 from vagus.contract.ids import MAIN, check_id
 from vagus.contract.json import Json
 from vagus.contract.policy import PolicyInForce, PolicySet
+from vagus.contract.replies import PolicyVersion, Recorded
 from vagus.contract.schedules import Dropped, DropSchedule, NewSchedule, Scheduled, Schedules, Timing
 from vagus.contract.sessions import (
     BranchInfo,
@@ -71,14 +70,6 @@ class _Envelope(TypedDict):
     branch_id: str
     actor: str
     sent_at: str
-
-
-class _Recorded(msgspec.Struct, frozen=True):
-    sequence: int
-
-
-class _Version(msgspec.Struct, frozen=True):
-    version: int
 
 
 class Session:
@@ -342,7 +333,7 @@ class Session:
         command = RecordEvent(
             **self._envelope(branch), record_event=ExternalEvent(event=dict(event), branch=branch)
         )
-        return (await self._dispatch.ask(command, _Recorded)).sequence
+        return (await self._dispatch.ask(command, Recorded)).sequence
 
     # Branches ---------------------------------------------------------------------------------------------
 
@@ -398,7 +389,7 @@ class Session:
     async def set_policy(self, policy: PolicySet) -> int:
         """Replace the policy; calls evaluated from now on are held to it. Returns its version."""
         command = SetPolicy(**self._envelope(MAIN), set_policy=NewPolicy(policy=policy))
-        return (await self._dispatch.ask(command, _Version)).version
+        return (await self._dispatch.ask(command, PolicyVersion)).version
 
     async def extend_budget(
         self,

@@ -14,6 +14,7 @@ from vagus.contract.events import (
     ToolCallFailed,
     ToolCallStarted,
 )
+from vagus.contract.extensions import CallGranted, ModelAnswered
 from vagus.contract.messages import Report, ReportType, Rule, Verdict
 from vagus.contract.models import CallTool
 from vagus.contract.policy import PolicyDecisionKind, SpanStatus
@@ -22,7 +23,6 @@ from vagus.contract.tools import Success, ToolAnnotations, ToolCall, ToolExecuti
 from vagus_kernel import homeostasis
 from vagus_kernel.decide import turn
 from vagus_kernel.decide.draft import Decision, Draft, Outcome
-from vagus_kernel.extensions import CallGranted, ModelAnswered
 from vagus_kernel.inputs import Context, DeadlinePassed, GiveUp, ModelAnswer, ToolNeverRan, VerdictGiven
 from vagus_kernel.state import Branch, Gating, Running, Session, Thinking, Turn
 

@@ -3,12 +3,12 @@
 from vagus.contract.approvals import ApprovalDecision
 from vagus.contract.errors import Busy, VagusError
 from vagus.contract.events import ApprovalResolved, RunErrored, ToolCallFailed
+from vagus.contract.extensions import CancelRequested, TicksDropped
 from vagus_kernel import homeostasis
 from vagus_kernel.decide import turn
 from vagus_kernel.decide.draft import Decision, Draft, Outcome, Rejected
 from vagus_kernel.decide.tick import writable
 from vagus_kernel.effects import WithdrawTicket
-from vagus_kernel.extensions import CancelRequested, TicksDropped
 from vagus_kernel.inputs import ApprovalResolved as Resolved
 from vagus_kernel.inputs import CancelTurn, Context
 from vagus_kernel.react import ticket_of

@@ -3,6 +3,7 @@
 from vagus.contract.commands import Merge, MergeBranch
 from vagus.contract.errors import BranchExists, BranchNotFound, BranchReadOnly, Refused, VagusError
 from vagus.contract.events import BranchCreated, BranchMerged, CheckpointRestored
+from vagus.contract.extensions import StateSet
 from vagus.contract.ids import MAIN
 from vagus.contract.limits import BRANCHES
 from vagus.contract.sessions import BranchMergeResult
@@ -10,7 +11,6 @@ from vagus_kernel import homeostasis
 from vagus_kernel.decide.approvals import busy
 from vagus_kernel.decide.draft import Decision, Draft, Outcome, Rejected
 from vagus_kernel.decide.tick import writable
-from vagus_kernel.extensions import StateSet
 from vagus_kernel.inputs import Context, Fork, RestoreTo
 from vagus_kernel.state import Session
 

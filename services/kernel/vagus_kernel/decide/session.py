@@ -17,14 +17,15 @@ from vagus.contract.events import (
     SessionResumed,
     Unknown,
 )
+from vagus.contract.extensions import BudgetExtended, ManifestSet, PolicyWritten
 from vagus.contract.hashing import manifest_hash
 from vagus.contract.ids import MAIN
 from vagus.contract.outcome import HARD_STOP
+from vagus.contract.replies import Closed, PolicyVersion, Recorded
 from vagus.contract.state import BudgetState, LoopPhase
 from vagus_kernel.decide.approvals import busy
 from vagus_kernel.decide.draft import Decision, Draft, Outcome, Rejected
 from vagus_kernel.decide.tick import writable
-from vagus_kernel.extensions import BudgetExtended, ManifestSet, PolicyWritten
 from vagus_kernel.inputs import Context, Create, Resumed
 from vagus_kernel.state import Session
 
@@ -62,26 +63,6 @@ RECORDABLE: Final = frozenset(
 """Facts from outside. Everything else only the kernel may say (RULINGS W83)."""
 
 _OURS: Final = ("vagus.", "loop_detection.", "ObservationExtracted")
-
-
-class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply to SetPolicy."""
-
-    version: int
-
-
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply to RecordEvent."""
-
-    branch_id: str
-    sequence: int
-
-
-class Closed(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply to Close."""
-
-    session_id: str
-    closed: bool = True
 
 
 def create(session: Session | None, given: Create, context: Context) -> Outcome:

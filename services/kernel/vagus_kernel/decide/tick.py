@@ -12,12 +12,12 @@ from vagus.contract.events import (
     StateEstimated,
     StepStarted,
 )
+from vagus.contract.extensions import TurnStarted
 from vagus.contract.limits import OBJECTIVE_BYTES
 from vagus.contract.state import LoopPhase, OperatingMode
 from vagus_kernel import homeostasis
 from vagus_kernel.decide import turn
 from vagus_kernel.decide.draft import Decision, Draft, Outcome, Rejected
-from vagus_kernel.extensions import TurnStarted
 from vagus_kernel.inputs import Context, StartTick
 from vagus_kernel.state import Branch, Session
 

@@ -21,6 +21,7 @@ from vagus.contract.events import (
     ToolCallFailed,
     ToolCallRequested,
 )
+from vagus.contract.extensions import CallRefused, GuardDecision
 from vagus.contract.hashing import call_signature, state_hash
 from vagus.contract.messages import Rule
 from vagus.contract.models import CallTool, ModelCompletion, ModelDirective, TokenUsage, stop_reason_text
@@ -31,8 +32,7 @@ from vagus.contract.state import LoopPhase, OperatingMode
 from vagus.contract.tools import ToolCall
 from vagus_kernel import loops
 from vagus_kernel.decide.draft import Draft
-from vagus_kernel.extensions import CallRefused
-from vagus_kernel.state import Answer, Gating, GuardDecision, remembered
+from vagus_kernel.state import Answer, Gating, remembered
 
 
 def proceed(draft: Draft) -> None:

@@ -1,4 +1,4 @@
-"""The kernel's own facts, which the original has no event for: `Custom` events named `vagus.*`.
+"""Facts that the original has no event for: `Custom` events named `vagus.*`. Only kernels write them.
 
 They make the log sufficient: whatever the kernel must know after a crash stands in an event of the original
 or in one of these.
@@ -9,12 +9,35 @@ from typing import ClassVar
 import msgspec
 
 from vagus.contract.events import Custom
-from vagus.contract.models import ModelCompletion
+from vagus.contract.models import ConversationTurn, ModelCompletion
 from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import BudgetExtension, SessionManifest
-from vagus.contract.state import BudgetState
+from vagus.contract.state import AgentStateVector, BudgetState
 from vagus.contract.tools import Priority
-from vagus_kernel.state import GuardDecision, Memory
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a fork inherits and a checkpoint restores: the branch's mind, without anything in flight."""
+
+    vector: AgentStateVector = AgentStateVector()
+    loop: tuple[str, ...] = ()
+    """Signatures of the latest tool calls, oldest first."""
+    history: tuple[ConversationTurn, ...] = ()
+    speaking: str = ""
+    """What the assistant has said since the last conversation turn was complete."""
+    objective: str | None = None
+    """The latest that was not empty."""
+
+
+class GuardDecision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a guard said of a call: `allow`, `warn`, `block`, or `error` when it could not say."""
+
+    decision: str = "allow"
+    guard: str = "guard"
+    """Events are recorded as `<guard>.warning` and `<guard>.hard_stop`."""
+    message: str = ""
+    repetitions: int = 0
+    signature: str = ""
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
