@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     )
     from vagus.contract.state import AgentStateVector, BudgetState, OperatingMode, RiskLevel
     from vagus.contract.tools import Failure, Success, ToolCall, ToolDefinition, ToolOutcome
+    from vagus.runtime.settings import Access
     from vagus.sdk.client import Client, connect
     from vagus.sdk.deadletters import DeadLetter
     from vagus.sdk.event import Event
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from vagus.tools import Tool, ToolContext, tool
 
 __all__ = [
+    "Access",
     "AgentStateVector",
     "ApprovalDecision",
     "ApprovalNotPending",
@@ -138,6 +140,7 @@ _HOMES = {
     ),
     "vagus.contract.state": ("AgentStateVector", "BudgetState", "OperatingMode", "RiskLevel"),
     "vagus.contract.tools": ("Failure", "Success", "ToolCall", "ToolDefinition", "ToolOutcome"),
+    "vagus.runtime.settings": ("Access",),
     "vagus.sdk.client": ("Client", "connect"),
     "vagus.sdk.deadletters": ("DeadLetter",),
     "vagus.sdk.event": ("Event",),

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import vagus
 
 PUBLIC = [
-    "AgentStateVector", "ApprovalDecision", "ApprovalNotPending", "ApprovalTicket", "BranchExists",
-    "BranchInfo", "BranchMergeResult", "BranchNotFound", "BranchReadOnly", "BudgetExceeded", "BudgetState",
-    "Busy", "CheckpointNotFound", "Client", "Conflict", "DeadLetter", "Event", "EventKind", "EventRecord",
+    "Access", "AgentStateVector", "ApprovalDecision", "ApprovalNotPending", "ApprovalTicket",
+    "BranchExists", "BranchInfo", "BranchMergeResult", "BranchNotFound", "BranchReadOnly", "BudgetExceeded",
+    "BudgetState", "Busy", "CheckpointNotFound", "Client", "Conflict", "DeadLetter", "Event", "EventKind",
+    "EventRecord",
     "Failure", "HarnessError", "Interrupted", "InvalidId", "Malformed", "ModelRouting", "NotFound",
     "OperatingMode", "OutcomeUnknown", "PendingApproval", "Permanent", "PolicySet", "Refused", "RiskLevel",
     "Scheduled", "Session", "SessionManifest", "SessionNotFound", "SessionSummary", "SettingsError",

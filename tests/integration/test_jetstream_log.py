@@ -15,6 +15,7 @@ from vagus.runtime.bus import Bus, connect
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.eventlog import At, NoStream
 from vagus.runtime.jetstream_log import JetStreamLog
+from vagus.runtime.settings import Access
 
 
 @pytest.fixture
@@ -136,7 +137,9 @@ async def test_a_client_reads_logs_with_no_more_than_the_permission_to_make_cons
     async with (
         server,
         connect(server.url.replace("//", "//kernel:k@"), name="kernel") as kernel,
-        connect(server.url.replace("//", "//client:c@"), name="c", inbox_prefix="_INBOX_client") as client,
+        connect(
+            server.url.replace("//", "//client:c@"), name="c", access=Access(inbox_prefix="_INBOX_client")
+        ) as client,
     ):
         log, reader = JetStreamLog(kernel, subjects, direct=True), JetStreamLog(client, subjects)
         await log.create("s")

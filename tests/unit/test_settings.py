@@ -1,5 +1,6 @@
 """Settings: read whole, with messages that name variable, value and rule."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -143,3 +144,20 @@ def test_what_is_shown_can_be_read_again() -> None:
     settings = read_settings(Example, {**NEEDED, "VAGUS_LIMIT": "4", "VAGUS_COMMANDS": ""})
     again = dict(line.split("=", 1) for line in shown(settings).splitlines() if "(hidden)" not in line)
     assert read_settings(Example, again) == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"VAGUS_CREDENTIALS": "/c", "VAGUS_NKEY": "/n"},
+            "VAGUS_CREDENTIALS and VAGUS_NKEY: set one of them",
+        ),
+        ({"VAGUS_TLS_CERT": "/c"}, "VAGUS_TLS_CERT and VAGUS_TLS_KEY: set both or none"),
+        ({"VAGUS_INBOX_PREFIX": "replies"}, "VAGUS_INBOX_PREFIX='replies': must be _INBOX"),
+        ({"VAGUS_INBOX_PREFIX": "_INBOX.a"}, "VAGUS_INBOX_PREFIX='_INBOX.a': must be _INBOX"),
+    ],
+)
+def test_ways_to_log_in_that_contradict_each_other_are_refused(given: dict[str, str], told: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(told)):
+        read_settings(ProcessSettings, given)

@@ -14,6 +14,7 @@ from vagus.cli import (
     drain,
     events,
     policy,
+    provision,
     schedule,
     session,
     status,
@@ -65,6 +66,7 @@ app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)
 app.command("status")(status.status)
 app.command("drain")(drain.drain)
+app.command("provision")(provision.provision)
 
 
 def _print_version(asked: bool) -> None:

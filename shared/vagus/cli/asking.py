@@ -17,18 +17,18 @@ def ask(server: str, work: "Callable[[Client], Awaitable[T]]", *, actor: str = "
     """Connect to `server`, do `work` and return what it gave; raises `VagusError`."""
     import anyio
 
+    from vagus.runtime.settings import Access, read_settings
     from vagus.sdk.client import connect
 
     _quiet()
 
     async def connected() -> T:
         root_subject = os.environ.get("VAGUS_ROOT_SUBJECT", "vagus")
-        credentials = os.environ.get("VAGUS_CREDENTIALS") or None
         async with connect(
             server,
             timeout_s=CONNECT_S,
+            access=read_settings(Access, os.environ),
             actor=actor or whoami(),
-            credentials=credentials,
             name="vagus-cli",
             root_subject=root_subject,
         ) as client:

@@ -18,7 +18,9 @@ import nats.errors
 
 from vagus.contract import limits
 from vagus.contract.errors import OutcomeUnknown, Unavailable
+from vagus.runtime.access import ANYBODY, options
 from vagus.runtime.answers import ApiError, Stored, read_ack, read_answer
+from vagus.runtime.settings import Access
 from vagus.runtime.waiting import Call, Feed
 from vagus.runtime.wire import RECONNECT_FIRST_S, Handler, Message, Wire, backoff
 
@@ -314,9 +316,8 @@ async def connect(
     url: str,
     *,
     name: str,
-    credentials: str | None = None,
+    access: Access = ANYBODY,
     timeout_s: float = CONNECT_TIMEOUT_S,
-    inbox_prefix: str = "_INBOX",
 ) -> AsyncIterator[Bus]:
     """Connect to `url` (several servers: comma-separated) and stay connected until the block ends.
 
@@ -326,13 +327,14 @@ async def connect(
     Args:
         url: Where, such as `nats://127.0.0.1:4222`.
         name: What the server's operator sees.
-        credentials: Path of a credentials file.
+        access: Who we are and whom we trust; the prefix of the subjects on which replies come.
         timeout_s: For the first connection.
-        inbox_prefix: First tokens of the subjects on which replies come.
 
     Raises:
+        SettingsError: A file that `access` names cannot be used.
         Unavailable: No server there within `timeout_s`.
     """
+    proof = options(access)
     life = _Life()
     wire = Wire(life.bug)
     try:
@@ -349,11 +351,10 @@ async def connect(
                 reconnect_to_server_handler=backoff,
                 max_reconnect_attempts=-1,
                 ping_interval=PING_S,
-                user_credentials=credentials,
-                inbox_prefix=inbox_prefix,
                 skip_subject_validation=True,
+                **proof,
             )
-            life.bus = bus = Bus(wire, inbox_prefix)
+            life.bus = bus = Bus(wire, access.inbox_prefix)
             await bus._start()
     except (TimeoutError, OSError, nats.errors.Error, Unavailable) as error:
         await life.end(wire)

@@ -92,7 +92,6 @@ async def _work(kind: str, settings: _S, serve: Serve[_S], stop: Stop) -> None:
     name = f"vagus-{kind}-{settings.instance}"
     health = Health(kind, settings.instance)
     health.draining = stop.draining.is_set
-    credentials = None if settings.credentials is None else str(settings.credentials)
 
     def started() -> None:
         health.started = True
@@ -102,9 +101,10 @@ async def _work(kind: str, settings: _S, serve: Serve[_S], stop: Stop) -> None:
         if settings.health_port:
             await stack.enter_async_context(listening(health, settings.health_address, settings.health_port))
         _log.info("%s connects", name)
-        bus = await stack.enter_async_context(connect(settings.server, name=name, credentials=credentials))
+        bus = await stack.enter_async_context(connect(settings.server, name=name, access=settings))
         health.connected = lambda: bus.connected
-        await ensure(bus, settings.subjects, partitions=settings.partitions, replicas=settings.replicas)
+        if settings.provision:
+            await ensure(bus, settings.subjects, partitions=settings.partitions, replicas=settings.replicas)
         stop.grace_s = settings.stop_grace_s
         gc.collect()
         gc.freeze()  # what is there now stays; looking through it again and again would cost a tick's time
@@ -151,7 +151,7 @@ def _log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for name in ("vagus", "vagus_kernel", "vagus_policygate", "vagus_toolrunner", "vagus_approver"):
+    for name in ("vagus", "vagus_kernel", "vagus_policygate", "vagus_toolrunner", "vagus_approver", "vagus_relay"):
         logging.getLogger(name).setLevel(level.upper())
 
 

@@ -40,7 +40,33 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """How one proves to NATS who one is, and knows that it is NATS. Files are read at every connection."""
+
+    credentials: Annotated[Path | None, doc("NATS credentials file")] = None
+    nkey: Annotated[Path | None, doc("file with the seed of the nkey to log in with")] = None
+    tls_ca: Annotated[
+        Path | None, doc("PEM file of the authority that has signed the servers' certificates; demands TLS")
+    ] = None
+    tls_cert: Annotated[Path | None, doc("PEM file of our own certificate, where servers ask for one")] = None
+    tls_key: Annotated[Path | None, doc("PEM file of its private key")] = None
+    inbox_prefix: Annotated[
+        str, doc("first token of the subjects that replies come on; it begins with _INBOX")
+    ] = "_INBOX"
+
+    def __post_init__(self) -> None:
+        if self.credentials is not None and self.nkey is not None:
+            raise ValueError("VAGUS_CREDENTIALS and VAGUS_NKEY: set one of them, not both")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("VAGUS_TLS_CERT and VAGUS_TLS_KEY: set both or none")
+        if not re.fullmatch(r"_INBOX[A-Za-z0-9_-]{0,64}", self.inbox_prefix):
+            raise ValueError(
+                f"VAGUS_INBOX_PREFIX={_short(self.inbox_prefix)}: "
+                "must be _INBOX, and up to 64 of A-Z a-z 0-9 _ -"
+            )
+
+
+class ProcessSettings(Access, frozen=True, kw_only=True):
     """What every process of Vagus needs."""
 
     server: Annotated[str, doc("URL of the NATS server; several, separated by commas, for a cluster")] = (
@@ -50,7 +76,6 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         Id, doc("first token of all subjects; in capitals, of all streams and buckets")
     ] = "vagus"
     root: Annotated[Path, doc("folder of the sessions' workspaces and files")] = Path(".vagus/root")
-    credentials: Annotated[Path | None, doc("NATS credentials file")] = None
     instance: Annotated[Id, doc("name of this process, unique among its kind; made up if unset")] = (
         msgspec.field(default_factory=lambda: secrets.token_hex(6))
     )
@@ -62,6 +87,9 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         limits.INBOX_PARTITIONS
     )
     replicas: Annotated[int, doc("copies of each stream that is created", ge=1, le=5)] = 1
+    provision: Annotated[
+        bool, doc("make the shared streams and buckets at the start; else `vagus provision` has made them")
+    ] = True
     health_port: Annotated[int, doc("port of /healthz and /readyz over HTTP; 0: none", ge=0, le=65535)] = 0
     health_address: Annotated[str, doc("address that the health port is opened on")] = "127.0.0.1"
     fault: Annotated[str, doc("for tests: the point, `NAME` or `NAME:COUNT`, at which the process dies")] = ""

@@ -16,10 +16,12 @@ from vagus.contract.errors import SettingsError, Unavailable, VagusError
 from vagus.contract.streams import MEMBERS
 from vagus.contract.subjects import Subjects
 from vagus.runtime import bus, grants
+from vagus.runtime.access import ANYBODY
 from vagus.runtime.beside import beside
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.child import Child
 from vagus.runtime.embedded import Durability, EmbeddedServer
+from vagus.runtime.settings import Access, describe, read_settings
 from vagus.runtime.store import Store, held
 
 READY_S: Final = 30.0
@@ -44,6 +46,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Of the embedded server; 0: any free one."""
     kernels: int = 1
     runners: int = 1
+    relays: int = 0
     durability: Durability = "sync"
     provider: str = "baseline"
     tools: tuple[str, ...] = ()
@@ -75,14 +78,16 @@ class Supervisor:
         """Make the children, not started yet."""
         plan, seed = self._plan, self.store.seed
         key = grants.public_key(seed) if seed.exists() else grants.generate_key(seed)
+        inherited = dict(plan.environ)
+        if not plan.server:
+            for setting in describe(Access):  # the embedded server asks nobody who they are
+                inherited.pop(setting.variable, None)
         common = {
-            **plan.environ,
+            **inherited,
             "VAGUS_SERVER": self.url,
             "VAGUS_ROOT": str(self.store.root),
             "VAGUS_ROOT_SUBJECT": plan.root_subject,
         }
-        if not plan.server:
-            common["VAGUS_CREDENTIALS"] = ""  # the embedded server asks for none
         runner = {"VAGUS_GRANT_PUBLIC_KEYS": key}
         if plan.tools:
             runner["VAGUS_TOOLS"] = ",".join(plan.tools)
@@ -94,6 +99,7 @@ class Supervisor:
             ("policygate", "vagus_policygate", {"VAGUS_GRANT_SEED_FILE": str(seed)}),
             *[(f"toolrunner-{n + 1}", "vagus_toolrunner", runner) for n in range(plan.runners)],
             ("approver", "vagus_approver", {}),
+            *[(f"relay-{n + 1}", "vagus_relay", {}) for n in range(plan.relays)],
         ]
         self.children = tuple(
             Child(
@@ -115,10 +121,8 @@ class Supervisor:
         """
         waiting = list(self.children)
         with anyio.move_on_after(timeout_s):
-            credentials = self._plan.environ.get("VAGUS_CREDENTIALS") if self._plan.server else None
-            async with bus.connect(
-                self.url, name="vagus-supervisor", credentials=credentials or None
-            ) as connection:
+            access = read_settings(Access, self._plan.environ) if self._plan.server else ANYBODY
+            async with bus.connect(self.url, name="vagus-supervisor", access=access) as connection:
                 members = Bucket(connection, self.subjects.named(MEMBERS))
                 while waiting:
                     alive = await _instances(members)

@@ -17,9 +17,11 @@ from vagus.contract.subjects import Subjects
 from vagus.contract.tools import ToolDefinition
 from vagus.runtime import bus as buses
 from vagus.runtime import clock
+from vagus.runtime.access import ANYBODY
 from vagus.runtime.bus import Bus
 from vagus.runtime.drain import DRAIN_S
 from vagus.runtime.jetstream_log import JetStreamLog
+from vagus.runtime.settings import Access
 from vagus.sdk.deadletters import DeadLetter, DeadLetters
 from vagus.sdk.dispatch import Dispatch
 from vagus.sdk.operations import Operations
@@ -198,8 +200,8 @@ class Client:
 async def connect(
     server: str = DEFAULT_SERVER,
     *,
+    access: Access = ANYBODY,
     actor: str = "",
-    credentials: str | None = None,
     name: str = "vagus-client",
     root_subject: str = "vagus",
     timeout_s: float = buses.CONNECT_TIMEOUT_S,
@@ -210,8 +212,8 @@ async def connect(
 
     Args:
         server: Its URL.
+        access: Who we are for NATS, and whom we trust: credentials or an nkey, TLS.
         actor: Who speaks, as commands and the log name them.
-        credentials: Path of a NATS credentials file.
         name: What the server's operator sees.
         root_subject: First token of all subjects; as the processes' `VAGUS_ROOT_SUBJECT`.
         timeout_s: For the first connection.
@@ -219,10 +221,11 @@ async def connect(
     Raises:
         Unavailable: No server there within `timeout_s`.
         InvalidId: The root subject is not one.
+        SettingsError: A file that `access` names cannot be used.
     """
     subjects = Subjects(root=check_id("root subject", root_subject))
     async with (
-        buses.connect(server, name=name, credentials=credentials, timeout_s=timeout_s) as bus,
+        buses.connect(server, name=name, access=access, timeout_s=timeout_s) as bus,
         Client.over(bus, subjects, actor=actor) as client,
     ):
         yield client

@@ -13,6 +13,7 @@ from vagus.contract.subjects import Subjects
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus, connect
 from vagus.runtime.inspection import UNLED, Found, inspect
+from vagus.runtime.settings import Access, read_settings
 
 CONNECT_S: Final = 3.0
 _UP: Final = "start everything with `vagus up`"
@@ -27,10 +28,10 @@ _KINDS: Final = {
 async def check_server(url: str) -> list[Finding]:
     """Reachability, version, JetStream, limits, streams and members."""
     subjects = Subjects(root=os.environ.get("VAGUS_ROOT_SUBJECT", "vagus"))
-    credentials = os.environ.get("VAGUS_CREDENTIALS") or None
     found: list[Finding] = []
     try:
-        async with connect(url, name="vagus-doctor", credentials=credentials, timeout_s=CONNECT_S) as bus:
+        access = read_settings(Access, os.environ)
+        async with connect(url, name="vagus-doctor", access=access, timeout_s=CONNECT_S) as bus:
             found += [_version(bus, url), _payload(bus), jetstream := await _jetstream(bus)]
             if jetstream.ok:
                 found += await _streams(bus, subjects)

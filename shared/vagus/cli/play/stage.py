@@ -15,10 +15,12 @@ from vagus.cli.asking import whoami
 from vagus.cli.output import note
 from vagus.cli.play.sweep import sweep
 from vagus.contract.subjects import Subjects
+from vagus.runtime.access import ANYBODY
+from vagus.runtime.settings import Access, describe, read_settings
 from vagus.runtime.supervisor import Plan, Supervisor, supervise
 from vagus.sdk.client import Client, connect
 
-_KEPT: Final = frozenset({"VAGUS_NATS_SERVER", "VAGUS_CREDENTIALS"})
+_KEPT: Final = frozenset({"VAGUS_NATS_SERVER", *(setting.variable for setting in describe(Access))})
 """Of the caller's settings; others might change what the demo shows."""
 SWEEP_S: Final = 10.0
 
@@ -30,7 +32,7 @@ async def stage(server: str) -> AsyncIterator[tuple[Supervisor, Client]]:
     On a server of somebody else's it takes a root subject of its own, and removes its streams at the end.
     """
     subjects = Subjects(root=f"demo{token_hex(4)}" if server else "vagus")
-    credentials = os.environ.get("VAGUS_CREDENTIALS") or None if server else None
+    access = read_settings(Access, os.environ) if server else ANYBODY
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith("VAGUS_") or name in _KEPT
     }
@@ -50,8 +52,8 @@ async def stage(server: str) -> AsyncIterator[tuple[Supervisor, Client]]:
                 supervise(plan, tell=note) as supervisor,
                 connect(
                     supervisor.url,
+                    access=access,
                     actor=whoami(),
-                    credentials=credentials,
                     name="vagus-demo",
                     root_subject=subjects.root,
                 ) as client,
@@ -60,4 +62,4 @@ async def stage(server: str) -> AsyncIterator[tuple[Supervisor, Client]]:
         finally:
             if server:
                 with anyio.move_on_after(SWEEP_S, shield=True):
-                    await sweep(server, subjects, credentials)
+                    await sweep(server, subjects, access)

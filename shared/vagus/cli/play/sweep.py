@@ -4,16 +4,17 @@ import msgspec
 
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus, connect
+from vagus.runtime.settings import Access
 
 
 class _Names(msgspec.Struct):
     streams: list[str] | None = None
 
 
-async def sweep(url: str, subjects: Subjects, credentials: str | None) -> None:
+async def sweep(url: str, subjects: Subjects, access: Access) -> None:
     """Delete all streams and buckets under the root of `subjects`; raises `VagusError`."""
     own = subjects.named("")
-    async with connect(url, name="vagus-demo", credentials=credentials) as bus:
+    async with connect(url, name="vagus-demo", access=access) as bus:
         for name in await _streams(bus):
             if name.removeprefix("KV_").removeprefix("OBJ_").startswith(own):
                 await bus.api(f"STREAM.DELETE.{name}")

@@ -1,0 +1,63 @@
+"""`vagus provision`: make what the processes share, so that they need no permission to."""
+
+import os
+from typing import Annotated
+
+import msgspec
+import typer
+
+from vagus.cli.options import SERVER, AsJson, Server
+from vagus.cli.output import print_line, show
+
+
+class Provisioned(msgspec.Struct, frozen=True, kw_only=True):
+    """With what it was made, or was there."""
+
+    root_subject: str
+    partitions: int
+    replicas: int
+
+
+def provision(
+    partitions: Annotated[
+        int,
+        typer.Option(
+            "--partitions", envvar="VAGUS_PARTITIONS", min=1, max=1024, help="Of the inbox; for good."
+        ),
+    ] = 32,
+    replicas: Annotated[
+        int, typer.Option("--replicas", envvar="VAGUS_REPLICAS", min=1, max=5, help="Copies of each stream.")
+    ] = 1,
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Make the streams, consumers and buckets that the processes share. Idempotent.
+
+    For a server whose users may do only what they need: run this as a user who may make streams, and the
+    processes with `VAGUS_PROVISION=false`. Nothing that exists is changed.
+    """
+    import anyio
+
+    from vagus.contract.subjects import Subjects
+    from vagus.runtime.bus import connect
+    from vagus.runtime.provision import ensure
+    from vagus.runtime.settings import Access, read_settings
+
+    made = Provisioned(
+        root_subject=os.environ.get("VAGUS_ROOT_SUBJECT", "vagus"), partitions=partitions, replicas=replicas
+    )
+
+    async def work() -> None:
+        access = read_settings(Access, os.environ)
+        async with connect(server, name="vagus-provision", access=access) as bus:
+            await ensure(bus, Subjects(root=made.root_subject), partitions=partitions, replicas=replicas)
+
+    anyio.run(work)
+    show(made, as_json=as_json, render=_told)
+
+
+def _told(made: Provisioned) -> None:
+    print_line(
+        f"all streams, consumers and buckets of {made.root_subject} are there: "
+        f"{made.partitions} partitions, {made.replicas} of each".encode()
+    )
