@@ -16,6 +16,7 @@ from vagus.cli import (
     policy,
     provision,
     schedule,
+    schema,
     session,
     status,
     tick,
@@ -62,6 +63,7 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(policy.app, name="policy")
 app.add_typer(dead.app, name="dead")
 app.command("tools")(tools.tools)
+app.command("schema")(schema.schema)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)
 app.command("status")(status.status)
