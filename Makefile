@@ -7,11 +7,11 @@ PYTHON ?= $(shell for name in python3 python python3.14 python3.13 python3.12 py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv format check test test-cluster test-containers power-loss model bench demo clean
+.PHONY: help venv format check test test-cluster test-containers power-loss model bench bench-scale demo clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  ARGS='...' is passed on by test, test-cluster, test-containers, model, bench and demo; PYTHON=... names the interpreter."
+	@echo "  ARGS='...' is passed on by test, test-cluster, test-containers, model, bench, bench-scale and demo; PYTHON=... names the interpreter."
 
 venv: $(VENV)/.installed ## Make .venv and install Vagus with its development tools; again only when pyproject.toml changed.
 
@@ -50,6 +50,9 @@ model: venv ## Explore the protocol: thousands of schedules of faults; see docs/
 
 bench: venv ## Measure commits, ticks, session creation and activation; see docs/performance.md.
 	$(RUN) benchmarks $(ARGS)
+
+bench-scale: venv ## Measure how far one machine goes: runners, thousands of sessions, a cluster; see docs/performance.md.
+	$(RUN) benchmarks.scale $(ARGS)
 
 demo: venv ## See it happen: a whole session in a temporary store, nothing left behind.
 	$(VENV)/bin/vagus demo $(ARGS)

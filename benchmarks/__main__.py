@@ -36,7 +36,9 @@ def main() -> None:
         )
     report = anyio.run(_measure, options.durability, options.quick, tuple(options.only or SECTIONS))
     show(report, console)
-    console.print(f"took {report.took_s:.0f} s; written to {write(report, options.results)}")
+    console.print(
+        f"took {report.took_s:.0f} s; written to {write(report, options.results, report.durability)}"
+    )
 
 
 def _options() -> argparse.Namespace:

@@ -3,9 +3,10 @@
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Final
 from uuid import uuid4
 
@@ -52,12 +53,18 @@ class Installation:
         """Of the server."""
         return self._supervisor.url
 
-    def meter(self) -> CpuMeter:
-        """Measures all processes and this one from now on."""
-        pids = {child.name.rpartition("-")[0] or child.name: child.pid for child in self._supervisor.children}
-        server = self._supervisor.server
-        pids |= {"nats-server": server.pid if server is not None else None, "client": os.getpid()}
-        return CpuMeter({name: pid for name, pid in pids.items() if pid is not None})
+    def meter(self, servers: Sequence[int] = ()) -> CpuMeter:
+        """Measures all processes and this one from now on; `servers` are those that are not its own."""
+        pids: dict[str, Sequence[int]] = {kind: self.pids(kind) for kind in OWN}
+        own = self._supervisor.server
+        if own is not None and own.pid is not None:
+            servers = [own.pid]
+        return CpuMeter(pids | {"nats-server": servers, "client": [os.getpid()]})
+
+    def pids(self, kind: str) -> list[int]:
+        """Of our processes of a kind, those that run."""
+        children = [child for child in self._supervisor.children if child.module == f"vagus_{kind}"]
+        return [child.pid for child in children if child.pid is not None]
 
     async def create_session(self, name: str = "", *, model: str = "baseline") -> vagus.Session:
         """A session that may do what benchmarks do; `scripted` as its model calls `noop` again and again."""
@@ -84,27 +91,48 @@ class Installation:
         ]
         self._script.write_bytes(msgspec.json.encode({"*": answers}))
 
-    async def restart_kernel(self) -> None:
-        """End the kernel and wait until the next one works; it knows no session."""
+    async def restart_kernel(self, how: signal.Signals = signal.SIGTERM) -> tuple[float, float]:
+        """End the kernel and wait until the next one works; it knows no session.
+
+        Returns the seconds until it had ended, and from then until the next one was ready.
+        """
         kernel = next(child for child in self._supervisor.children if child.module == "vagus_kernel")
-        pid = kernel.pid
+        pid, began = kernel.pid, perf_counter()
         _log.setLevel(logging.ERROR)  # the supervisor's news is none
-        kernel.signal(signal.SIGTERM)
+        kernel.signal(how)
         with anyio.fail_after(30):
-            while kernel.pid in (None, pid):  # noqa: ASYNC110 -- a process gives no event
-                await anyio.sleep(0.05)
+            while kernel.pid == pid:  # noqa: ASYNC110 -- a process gives no event
+                await anyio.sleep(0.01)
+            ended = perf_counter()
+            while kernel.pid is None:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
         kernel.restarts = 0  # this end was asked for: it is no false start
         await self._supervisor.ready()
         _log.setLevel(logging.NOTSET)
+        return ended - began, perf_counter() - ended
 
 
 @asynccontextmanager
-async def installation(folder: Path, durability: Durability) -> AsyncIterator[Installation]:
-    """Run everything in `folder` for the length of the block."""
-    environ = {"VAGUS_LOG_LEVEL": "warning", **os.environ}
+async def installation(
+    folder: Path,
+    durability: Durability,
+    *,
+    kernels: int = 1,
+    runners: int = 1,
+    server: str = "",
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[Installation]:
+    """Run everything in `folder` for the length of the block.
+
+    `server` is the URL of one that runs already; `settings` are `VAGUS_*` of all processes.
+    """
+    environ = {"VAGUS_LOG_LEVEL": "warning", **os.environ, **(settings or {})}
     plan = Plan(
         durability=durability,
         environ=environ,
+        kernels=kernels,
+        runners=runners,
+        server=server,
         store=folder / "store",
         tools=(str(Path(__file__).with_name("tools.py")),),
     )

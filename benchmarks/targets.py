@@ -15,8 +15,8 @@ def judge(report: Report) -> list[Target]:
     for row in report.ticks:
         if (row.kind, row.sessions) == ("tool", 1):
             found += [
-                _at_most("tool tick p50, 1 session, ms", row.latency.p50_ms, TICK_P50_MS[report.durability]),
-                _at_most(
+                at_most("tool tick p50, 1 session, ms", row.latency.p50_ms, TICK_P50_MS[report.durability]),
+                at_most(
                     "our processor time per tool tick, 1 session, ms", row.own_cpu_ms_per_tick, OWN_CPU_MS
                 ),
             ]
@@ -29,7 +29,7 @@ def judge(report: Report) -> list[Target]:
                     found=row.ticks_per_s,
                     met=row.ticks_per_s >= wanted,
                 ),
-                _at_most(
+                at_most(
                     f"our processor time per tool tick, {row.sessions} sessions, ms",
                     row.own_cpu_ms_per_tick,
                     OWN_CPU_MS,
@@ -38,14 +38,15 @@ def judge(report: Report) -> list[Target]:
     for commit in report.commits:
         if (commit.events, commit.writers) == (23, 1):
             found.append(
-                _at_most("commit of 23 events to one raw publish, p50", commit.ratio_p50, COMMIT_RATIO)
+                at_most("commit of 23 events to one raw publish, p50", commit.ratio_p50, COMMIT_RATIO)
             )
     if len(report.activation) > 1:
         shortest, longest = report.activation[0], report.activation[-1]
         name = f"activation of {longest.events:,} events to one of {shortest.events:,}, p50"
-        found.append(_at_most(name, round(longest.first.p50_ms / shortest.first.p50_ms, 2), ACTIVATION_RATIO))
+        found.append(at_most(name, round(longest.first.p50_ms / shortest.first.p50_ms, 2), ACTIVATION_RATIO))
     return found
 
 
-def _at_most(name: str, found: float, bound: float) -> Target:
+def at_most(name: str, found: float, bound: float) -> Target:
+    """The target that a figure stays within a bound."""
     return Target(name=name, wanted=f"≤ {bound:g}", found=found, met=found <= bound)

@@ -1,0 +1,1 @@
+"""Measures how far one machine goes: `python -m benchmarks.scale`, or `make bench-scale`."""
