@@ -52,8 +52,10 @@ if TYPE_CHECKING:
         ToolResult,
     )
     from vagus.contract.state import AgentStateVector, BudgetState, OperatingMode, RiskLevel
+    from vagus.contract.subscriptions import Cursor, Filter
     from vagus.contract.tools import Failure, Success, ToolCall, ToolDefinition, ToolOutcome
     from vagus.runtime.settings import Access
+    from vagus.runtime.subscription import Delivery, Subscription
     from vagus.sdk.client import Client, connect
     from vagus.sdk.deadletters import DeadLetter
     from vagus.sdk.event import Event
@@ -79,11 +81,14 @@ __all__ = [
     "CheckpointNotFound",
     "Client",
     "Conflict",
+    "Cursor",
     "DeadLetter",
+    "Delivery",
     "Event",
     "EventKind",
     "EventRecord",
     "Failure",
+    "Filter",
     "HarnessError",
     "Interrupted",
     "InvalidId",
@@ -103,6 +108,7 @@ __all__ = [
     "SessionNotFound",
     "SessionSummary",
     "SettingsError",
+    "Subscription",
     "Success",
     "TickOutput",
     "TicketState",
@@ -139,8 +145,10 @@ _HOMES = {
         "ToolResult",
     ),
     "vagus.contract.state": ("AgentStateVector", "BudgetState", "OperatingMode", "RiskLevel"),
+    "vagus.contract.subscriptions": ("Cursor", "Filter"),
     "vagus.contract.tools": ("Failure", "Success", "ToolCall", "ToolDefinition", "ToolOutcome"),
     "vagus.runtime.settings": ("Access",),
+    "vagus.runtime.subscription": ("Delivery", "Subscription"),
     "vagus.sdk.client": ("Client", "connect"),
     "vagus.sdk.deadletters": ("DeadLetter",),
     "vagus.sdk.event": ("Event",),

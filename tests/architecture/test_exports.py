@@ -7,12 +7,12 @@ import vagus
 PUBLIC = [
     "Access", "AgentStateVector", "ApprovalDecision", "ApprovalNotPending", "ApprovalTicket",
     "BranchExists", "BranchInfo", "BranchMergeResult", "BranchNotFound", "BranchReadOnly", "BudgetExceeded",
-    "BudgetState", "Busy", "CheckpointNotFound", "Client", "Conflict", "DeadLetter", "Event", "EventKind",
-    "EventRecord",
-    "Failure", "HarnessError", "Interrupted", "InvalidId", "Malformed", "ModelRouting", "NotFound",
+    "BudgetState", "Busy", "CheckpointNotFound", "Client", "Conflict", "Cursor", "DeadLetter", "Delivery",
+    "Event", "EventKind", "EventRecord",
+    "Failure", "Filter", "HarnessError", "Interrupted", "InvalidId", "Malformed", "ModelRouting", "NotFound",
     "OperatingMode", "OutcomeUnknown", "PendingApproval", "Permanent", "PolicySet", "Refused", "RiskLevel",
     "Scheduled", "Session", "SessionManifest", "SessionNotFound", "SessionSummary", "SettingsError",
-    "Success", "TickOutput", "TicketState", "Tool", "ToolCall", "ToolContext", "ToolDefinition",
+    "Subscription", "Success", "TickOutput", "TicketState", "Tool", "ToolCall", "ToolContext", "ToolDefinition",
     "ToolFailure", "ToolNotFound", "ToolOutcome", "ToolResult", "Transient", "Unavailable", "VagusError",
     "Verification", "connect", "embedded", "tool",
 ]  # fmt: skip

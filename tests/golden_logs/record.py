@@ -7,7 +7,6 @@ end, is kept as files, with what folding the log gives. `test_golden_logs.py` ha
 import json
 import shutil
 import sys
-import tempfile
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -30,6 +29,8 @@ from vagus_kernel.state import Session
 
 SUBJECTS = Subjects(root="vagus")
 SESSIONS = ("golden", "waiting", "closed")
+WORKSHOP = Path("/var/lib/vagus")
+"""Paths below it stand in what is recorded, as they would of an installation; it must be writable."""
 HEARD = ("vagus.>", "$KV.>", "_INBOX.>")
 LIMIT = 100_000
 POLICY = vagus.PolicySet(
@@ -195,9 +196,9 @@ async def commits(bus: Bus, session_id: str) -> list[dict[str, Any]]:
 
 async def record(folder: Path) -> None:
     """Run the scenario and keep what was said."""
-    scratch = Path(tempfile.gettempdir()) / "golden"
+    scratch = WORKSHOP / "golden"
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
+    scratch.mkdir(parents=True)
     answers = scratch / "answers.json"
     answers.write_text(json.dumps(ANSWERS))
     messages: list[Message] = []

@@ -21,7 +21,7 @@ from vagus.contract.subjects import Subjects
 from vagus.contract.tools import Priority
 
 VERSION: Final = "1.0.0"
-"""Of the wire. It grows by what may be added (docs/evolution.md); nothing is taken away under this number."""
+"""Of the wire; docs/wire.md, "What may change", says what raises which number."""
 
 _SCHEMAS: Final = "#/components/schemas/"
 _ANY: Final = "{session}"

@@ -190,6 +190,7 @@ CALLS = "CALLS"
 MEMBERS = "MEMBERS"
 RETURNS = "RETURNS"
 SNAPSHOTS = "SNAPSHOTS"
+SUBSCRIPTIONS = "SUBSCRIPTIONS"
 BLOBS = "BLOBS"
 
 
@@ -209,4 +210,5 @@ def buckets(subjects: Subjects) -> tuple[BucketSpec, ...]:
         BucketSpec(name=subjects.named(MEMBERS), ttl_s=limits.MEMBER_LEASE_S),
         BucketSpec(name=subjects.named(RETURNS), ttl_s=7 * 24 * 3600.0),
         BucketSpec(name=subjects.named(SNAPSHOTS)),
+        BucketSpec(name=subjects.named(SUBSCRIPTIONS)),
     )

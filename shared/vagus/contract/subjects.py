@@ -114,6 +114,13 @@ class Subjects(msgspec.Struct, frozen=True):
         """The firehose: one event a message."""
         return f"{self.root}.event.{session}.{branch}.{kind}"
 
+    def event_of(self, subject: str) -> tuple[str, str, str] | None:
+        """Session, branch and kind of an event with this subject; None if it is none."""
+        match subject.split("."):
+            case [self.root, "event", session, branch, kind]:
+                return session, branch, kind
+        return None
+
     def dead(self, where: str = ">") -> str:
         """What could not be handled; `where` is the process kind and session."""
         return f"{self.root}.dead.{where}"

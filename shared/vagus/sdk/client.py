@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import uuid4
 
+from vagus.contract import limits
 from vagus.contract.approvals import ApprovalDecision, ApprovalTicket
 from vagus.contract.commands import CreateSession, NewSession
 from vagus.contract.ids import check_id
@@ -14,6 +15,7 @@ from vagus.contract.sessions import SessionManifest, SessionSummary
 from vagus.contract.state import BudgetState
 from vagus.contract.status import Member, Status
 from vagus.contract.subjects import Subjects
+from vagus.contract.subscriptions import Filter
 from vagus.contract.tools import ToolDefinition
 from vagus.runtime import bus as buses
 from vagus.runtime import clock
@@ -22,6 +24,7 @@ from vagus.runtime.bus import Bus
 from vagus.runtime.drain import DRAIN_S
 from vagus.runtime.jetstream_log import JetStreamLog
 from vagus.runtime.settings import Access
+from vagus.runtime.subscription import Start, Subscription, subscribe
 from vagus.sdk.deadletters import DeadLetter, DeadLetters
 from vagus.sdk.dispatch import Dispatch
 from vagus.sdk.operations import Operations
@@ -33,6 +36,7 @@ from vagus.sdk.tickets import Tickets
 from vagus.sdk.verification import Verification
 
 DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
+EVERYTHING: Final = Filter()
 
 
 class Client:
@@ -122,6 +126,41 @@ class Client:
     async def deny(self, approval_id: str, *, actor: str, reason: str = "") -> ApprovalTicket:
         """Refuse what a ticket asks for; the call ends as failed. Raises as `approve`."""
         return await self._tickets.answer(approval_id, ApprovalDecision.DENIED, actor=actor, reason=reason)
+
+    # Events of all sessions -------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def subscribe(
+        self,
+        filter: Filter = EVERYTHING,  # noqa: A002 -- the word for it
+        *,
+        durable: str | None = None,
+        start: Start = "first",
+        prefetch: int = limits.PREFETCH,
+    ) -> AsyncIterator[Subscription]:
+        """Events of all sessions that fit `filter`: those stored, then live, at least once, while the block lasts.
+
+        Each is to be settled, by `ack` or `fail`; of a session they come in order, the next one when all before
+        are settled.
+
+        Args:
+            filter: By session, branch, kind and owner.
+            durable: The name under which the server remembers what is done. Programs that subscribe with the
+                same name share the work, a session belonging to one of them at a time. None: all events come
+                here, and nothing is remembered.
+            start: `first`: with the oldest event; `new`: with the next; at a time; after a `Cursor`. A durable
+                subscription that exists goes on where it was.
+            prefetch: How many events wait in this program, or are handed out, at most.
+
+        Raises:
+            SettingsError: The durable subscription exists with another filter.
+            Unavailable: No answer, or there is no stream of all events: no relay has run yet.
+            InvalidId: The durable name is not one.
+        """
+        async with subscribe(
+            self.bus, self.subjects, filter, durable=durable, start=start, prefetch=prefetch
+        ) as subscription:
+            yield subscription
 
     # Tools ------------------------------------------------------------------------------------------------
 
