@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("vagus_kernel", "vagus_policygate", "vagus_toolrunner", "vagus_approver")
+SERVICES = ("vagus_kernel", "vagus_policygate", "vagus_toolrunner", "vagus_approver", "vagus_relay")
 _FOLDERS = {
     "vagus": "shared",
     "vagus_kernel": "services/kernel",
     "vagus_policygate": "services/policygate",
     "vagus_toolrunner": "services/toolrunner",
     "vagus_approver": "services/approver",
+    "vagus_relay": "services/relay",
     "benchmarks": ".",
     "chaos": ".",
 }

@@ -79,6 +79,7 @@ KINDS = {
     "gate": ("vagus_policygate.gate", "vagus_policygate.settings:Settings"),
     "runner": ("vagus_toolrunner.runner", "vagus_toolrunner.settings:RunnerSettings"),
     "approver": ("vagus_approver.approver", "vagus_approver.settings:Settings"),
+    "relay": ("vagus_relay.relay", "vagus_relay.settings:RelaySettings"),
 }
 
 

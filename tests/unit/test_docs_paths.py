@@ -19,6 +19,7 @@ SHORT = {
     "gate/": "services/policygate/vagus_policygate/",
     "runner/": "services/toolrunner/vagus_toolrunner/",
     "approver/": "services/approver/vagus_approver/",
+    "relay/": "services/relay/vagus_relay/",
 }
 """As docs/architecture.md shortens them."""
 PATH = re.compile(r"`((?:[\w.-]+/)+(?:[\w.-]+\.\w+)?)(?:::([\w.]+))?`")
@@ -101,18 +102,19 @@ def test_the_settings_that_a_document_names_exist(document: str) -> None:
     from vagus_approver.settings import Settings as ApproverSettings
     from vagus_kernel.settings import KernelSettings
     from vagus_policygate.settings import Settings as GateSettings
+    from vagus_relay.settings import RelaySettings
     from vagus_toolrunner.settings import RunnerSettings
 
-    shapes = (ApproverSettings, GateSettings, KernelSettings, RunnerSettings)
+    shapes = (ApproverSettings, GateSettings, KernelSettings, RelaySettings, RunnerSettings)
     known = {setting.variable for shape in shapes for setting in describe(shape)}
     known |= {"VAGUS_NATS_SERVER", "VAGUS_ACTOR"}  # of the CLI
     buckets = {"INBOX", "GATE", "TOOLS", "APPROVALS", "DEAD", "EVENTS", "SESSIONS", "POLICIES", "TICKETS"}
-    buckets |= {"TOOLBOX", "CALLS", "MEMBERS", "RETURNS", "SNAPSHOTS", "BLOBS", "SCHEDULES", "S_"}
+    buckets |= {"TOOLBOX", "CALLS", "MEMBERS", "RETURNS", "SNAPSHOTS", "BLOBS", "SCHEDULES", "S_", "RELAYED"}
     for name in re.findall(r"`(VAGUS_[A-Z_]+)", documents.text(document)):
         assert name in known or name.removeprefix("VAGUS_") in buckets, f"{document} names {name}"
 
 
-@pytest.mark.parametrize("service", ["kernel", "policygate", "toolrunner", "approver"])
+@pytest.mark.parametrize("service", ["kernel", "policygate", "toolrunner", "approver", "relay"])
 def test_every_service_tells_of_itself_under_the_same_headings(service: str) -> None:
     headings = re.findall(r"^## (.*)$", documents.text(f"services/{service}/README.md"), re.MULTILINE)
     assert headings[:5] == ["owns", "consumes", "produces", "invariants", "on crash"]

@@ -25,6 +25,9 @@ def up(
     ] = 4222,
     kernels: Annotated[int, typer.Option("--kernels", min=1, max=64, help="How many kernels.")] = 1,
     runners: Annotated[int, typer.Option("--runners", min=1, max=64, help="How many tool runners.")] = 1,
+    relays: Annotated[
+        int, typer.Option("--relays", min=0, max=64, help="How many relays, which fill the firehose.")
+    ] = 0,
     durability: Annotated[
         Literal["sync", "fast"],
         typer.Option(
@@ -43,11 +46,12 @@ def up(
     server: OwnServer = "",
     as_json: AsJson = False,
 ) -> None:
-    """Start an embedded NATS server, kernels, policy gate, tool runners and approver, and keep them running.
+    """Start an embedded NATS server and all processes, and keep them running.
 
-    What dies is started again. Ctrl-C stops everything within ten seconds; nothing that was accepted is lost:
-    it goes on at the next start. Settings of the processes (`VAGUS_*`) are inherited; those of the kernel are
-    listed by `python -m vagus_kernel --help`. With `--json` one line is printed when all are ready.
+    These are kernels, policy gate, tool runners, approver and relays. What dies is started again. Ctrl-C
+    stops everything within ten seconds; nothing that was accepted is lost: it goes on at the next start.
+    Settings of the processes (`VAGUS_*`) are inherited; those of the kernel are listed by
+    `python -m vagus_kernel --help`. With `--json` one line is printed when all are ready.
     """
     import anyio
 
@@ -59,6 +63,7 @@ def up(
         kernels=kernels,
         port=port,
         provider=_provider(provider),
+        relays=relays,
         root_subject=os.environ.get("VAGUS_ROOT_SUBJECT", "vagus"),
         runners=runners,
         server=server,

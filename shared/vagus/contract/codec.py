@@ -13,6 +13,7 @@ from blake3 import blake3
 from vagus.contract import limits
 from vagus.contract.errors import Malformed
 from vagus.contract.events import EventKind, EventRecord, KnownKind, Unknown
+from vagus.contract.events.base import UNTYPED
 from vagus.contract.json import depth
 
 _DIGEST: Final = b',"digest":"'
@@ -145,7 +146,7 @@ def commit_headers(sealed: Sealed, traceparent: str | None = None) -> dict[str, 
         "Nats-Msg-Id": last.event_id,
         "Vagus-First": str(first.sequence),
         "Vagus-Last": str(last.sequence),
-        "Vagus-Kinds": ",".join([_header_name(record.kind) for record in sealed.records]),
+        "Vagus-Kinds": ",".join([kind_token(record.kind.type) for record in sealed.records]),
     }
     if traceparent is not None:
         headers["traceparent"] = traceparent
@@ -188,9 +189,9 @@ def _name(line: bytes, position: int) -> str:
     return f"event {record.event_id} (sequence {record.sequence} of {record.branch_id})"
 
 
-def _header_name(kind: EventKind) -> str:
-    name = kind.type
-    return name if name.isascii() and name.isalnum() else "Unknown"
+def kind_token(name: str) -> str:
+    """The name of an event's kind where only a plain word may stand: in a header, in a subject."""
+    return name if name.isascii() and name.isalnum() else UNTYPED
 
 
 def _with_unknown_kind(line: bytes) -> EventRecord:

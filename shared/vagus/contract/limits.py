@@ -56,6 +56,9 @@ SCHEDULE_EVERY_S: Final = 1.0
 DUE_HELD: Final = 64
 """Ticks that are due and on their way to the inbox, in one process."""
 
+EVENTS_AGE_S: Final = 30 * 24 * 3600.0
+"""How long the firehose keeps an event, unless one says otherwise; the session's log keeps it for good."""
+
 INBOX_PARTITIONS: Final = 32
 ACK_WAIT_S: Final = 5.0
 """A message without an ack or a sign of progress for this long is delivered again."""

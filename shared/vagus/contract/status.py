@@ -12,7 +12,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """`<kind>.<instance>`, unique."""
     kind: str
-    """`kernel`, `policygate`, `runner` or `approver`."""
+    """`kernel`, `policygate`, `runner`, `approver` or `relay`."""
     instance: str
     since: str
     """When it began; empty if it does not say."""

@@ -85,6 +85,43 @@ def session_log(subjects: Subjects, session: str) -> StreamSpec:
     )
 
 
+def events(subjects: Subjects, *, max_age_s: float = limits.EVENTS_AGE_S, max_bytes: int = -1) -> StreamSpec:
+    """The firehose: the events of all sessions, one a message, the oldest dropped first.
+
+    Relays make and fill it; where none runs it does not exist.
+    """
+    return StreamSpec(
+        name=subjects.named("EVENTS"),
+        subjects=(subjects.event(),),
+        retention=Retention.LIMITS,
+        max_age_s=max_age_s,
+        max_bytes=max_bytes,
+        refuse_when_full=False,
+        allow_direct=True,
+        allow_atomic=True,
+    )
+
+
+def restoring_log(subjects: Subjects, session: str, generation: int) -> StreamSpec:
+    """A log that is being restored: nobody can write to it as the session's, and nothing is republished."""
+    return msgspec.structs.replace(
+        session_log(subjects, session, generation),
+        subjects=(subjects.restore(session, generation),),
+        transform=(subjects.restore(session, generation), subjects.restored(session)),
+        republish=None,
+    )
+
+
+def archive(subjects: Subjects) -> StreamSpec:
+    """Archived logs, as parts."""
+    return StreamSpec(
+        name=subjects.named("ARCHIVE"),
+        subjects=(subjects.archive(),),
+        retention=Retention.LIMITS,
+        allow_direct=True,
+    )
+
+
 def queues(
     subjects: Subjects, partitions: int = limits.INBOX_PARTITIONS, inbox_max_msgs: int = 1_000_000
 ) -> tuple[StreamSpec, ...]:
@@ -191,12 +228,20 @@ MEMBERS = "MEMBERS"
 RETURNS = "RETURNS"
 SNAPSHOTS = "SNAPSHOTS"
 SUBSCRIPTIONS = "SUBSCRIPTIONS"
+ARCHIVED = "ARCHIVED"
 BLOBS = "BLOBS"
+RELAYED = "RELAYED"
+"""How far relays have come with each session; made by them, as the firehose."""
 
 
 def returns_of(queue: str) -> str:
     """The bucket in which is noted what was given back to a queue; both have the same root."""
     return f"{queue.rpartition('_')[0]}_{RETURNS}"
+
+
+def relayed(subjects: Subjects) -> BucketSpec:
+    """The bucket in which relays note how far they have come."""
+    return BucketSpec(name=subjects.named(RELAYED))
 
 
 def buckets(subjects: Subjects) -> tuple[BucketSpec, ...]:

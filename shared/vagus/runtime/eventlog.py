@@ -55,6 +55,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """NDJSON, as stored."""
     stored_at: str
     """RFC 3339, UTC, by the store's clock."""
+    traceparent: str | None = None
+    """The trace that it was committed in; kept by JetStream only."""
 
     def records(self) -> list[EventRecord]:
         """Its events; raises `Malformed` if a line is not an event."""

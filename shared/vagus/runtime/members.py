@@ -1,8 +1,8 @@
 """Who lives: every process holds a lease in the bucket of members and renews it; others watch.
 
-Keys: `kernel.<id>`, `policygate.<id>`, `approver.<id>`, `runner.<pool>.<id>`. Which kernel owns which
-partition follows from the live kernels alone. That is an optimisation: two that disagree for a moment do no
-harm.
+Keys: `kernel.<id>`, `policygate.<id>`, `approver.<id>`, `relay.<id>`, `runner.<pool>.<id>`. Which kernel owns
+which partition, and which relay which session, follows from those that live alone. That is an optimisation:
+two that disagree for a moment do no harm.
 """
 
 import asyncio
@@ -223,19 +223,20 @@ async def members(bus: Bus, subjects: Subjects, pattern: str = ">") -> AsyncIter
 
 
 def owned(partitions: int, me: str, live: Collection[str]) -> frozenset[int]:
-    """The partitions that are `me`'s among the `live`: each goes to the one with the highest hash.
+    """The partitions that are `me`'s among the `live`. Empty if `me` does not live."""
+    return frozenset(partition for partition in range(partitions) if owner(partition, live) == me)
 
-    When a member comes or goes, only its own partitions change hands. Empty if `me` does not live.
+
+def owner(what: int | str, live: Collection[str]) -> str | None:
+    """Whose a partition, a session or the like is: of the `live`, theirs with the highest hash.
+
+    When a member comes or goes, only its own share changes hands. None if nobody lives.
     """
-    return frozenset(
-        partition
-        for partition in range(partitions)
-        if max(live, key=lambda member: _weight(partition, member), default=None) == me
-    )
+    return max(live, key=lambda member: _weight(what, member), default=None)
 
 
-def _weight(partition: int, member: str) -> bytes:
-    return blake3.blake3(f"{partition} {member}".encode()).digest(8)
+def _weight(what: int | str, member: str) -> bytes:
+    return blake3.blake3(f"{what} {member}".encode()).digest(8)
 
 
 def _body(value: bytes) -> Json:

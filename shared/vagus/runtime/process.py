@@ -151,7 +151,14 @@ def _log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for name in ("vagus", "vagus_kernel", "vagus_policygate", "vagus_toolrunner", "vagus_approver", "vagus_relay"):
+    for name in (
+        "vagus",
+        "vagus_kernel",
+        "vagus_policygate",
+        "vagus_toolrunner",
+        "vagus_approver",
+        "vagus_relay",
+    ):
         logging.getLogger(name).setLevel(level.upper())
 
 

@@ -56,6 +56,15 @@ async def ensure(
             await ensure_consumer(bus, consumer)
 
 
+async def ensure_firehose(bus: Bus, subjects: Subjects, events: StreamSpec, *, replicas: int = 1) -> None:
+    """Make what relays fill exist, besides what `ensure` makes; `events` says for how long it keeps them.
+
+    Raises as `ensure`.
+    """
+    await ensure_stream(bus, events, replicas)
+    await ensure_bucket(bus, streams.relayed(subjects), replicas)
+
+
 async def ensure_stream(bus: Bus, spec: StreamSpec, replicas: int = 1) -> None:
     """Make one stream exist; raises as `ensure`."""
     wanted = stream_config(spec, replicas)

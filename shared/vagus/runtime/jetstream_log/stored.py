@@ -71,4 +71,5 @@ def _commit(session_id: str, subject: str, sequence: int, time: str, message: Me
         last=last,
         payload=message.data,
         stored_at=time,
+        traceparent=message.headers.get("traceparent"),
     )

@@ -1,0 +1,1 @@
+"""The relay: carries the events of all sessions to other systems."""
