@@ -29,6 +29,7 @@ from vagus.contract.schedules import Dropped, Schedules
 from vagus.contract.sessions import BranchInfo, BranchMergeResult, SessionManifest, SessionSummary, TickOutput
 from vagus.contract.state import BudgetState
 from vagus.contract.subjects import Subjects
+from vagus.contract.subscriptions import Checkpoint, Subscribed
 from vagus.contract.tools import Priority, ToolboxEntry
 from vagus.runtime.grants import GrantVerifier
 
@@ -38,9 +39,10 @@ EXAMPLES = documents.blocks(WIRE, "json")
 STRUCTS: dict[str, type[msgspec.Struct]] = {
     shape.__name__: shape
     for shape in (
-        Answer, ApprovalTicket, BlobRef, BranchInfo, BranchMergeResult, BudgetState, Cancelled, Claim, Closed,
+        Answer, ApprovalTicket, BlobRef, BranchInfo, BranchMergeResult, BudgetState, Cancelled, Checkpoint,
+        Claim, Closed,
         Dropped, GateRequest, Grant, PolicyInForce, PolicyVersion, Recorded, Report, Resolution, Schedules,
-        SessionManifest, SessionSummary, ToolboxEntry, ToolProgress, ToolRequest, Verdict,
+        SessionManifest, SessionSummary, Subscribed, ToolboxEntry, ToolProgress, ToolRequest, Verdict,
     )
 }  # fmt: skip
 READERS: dict[str, Callable[[bytes], object]] = {
