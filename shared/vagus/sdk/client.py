@@ -138,41 +138,6 @@ class Client:
         start: Start = "first",
         prefetch: int = limits.PREFETCH,
     ) -> AsyncIterator[Subscription]:
-        """Events of all sessions that fit `filter`: those stored, then live, at least once, while the block lasts.
-
-        Each is to be settled, by `ack` or `fail`; of a session they come in order, the next one when all before
-        are settled.
-
-        Args:
-            filter: By session, branch, kind and owner.
-            durable: The name under which the server remembers what is done. Programs that subscribe with the
-                same name share the work, a session belonging to one of them at a time. None: all events come
-                here, and nothing is remembered.
-            start: `first`: with the oldest event; `new`: with the next; at a time; after a `Cursor`. A durable
-                subscription that exists goes on where it was.
-            prefetch: How many events wait in this program, or are handed out, at most.
-
-        Raises:
-            SettingsError: The durable subscription exists with another filter.
-            Unavailable: No answer, or there is no stream of all events: no relay has run yet.
-            InvalidId: The durable name is not one.
-        """
-        async with subscribe(
-            self.bus, self.subjects, filter, durable=durable, start=start, prefetch=prefetch
-        ) as subscription:
-            yield subscription
-
-    # Events of all sessions -------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def subscribe(
-        self,
-        filter: Filter = EVERYTHING,  # noqa: A002 -- the word for it
-        *,
-        durable: str | None = None,
-        start: Start = "first",
-        prefetch: int = limits.PREFETCH,
-    ) -> AsyncIterator[Subscription]:
         """Events of all sessions that fit `filter`: those stored, then live, while the block lasts.
 
         Each comes at least once and is to be settled, by `ack` or `fail`. Of a session they come in order,
