@@ -105,12 +105,3 @@ PREFETCH: Final = 1000
 """Events that a subscription holds and that are not acknowledged."""
 CHECKPOINT_S: Final = 1.0
 """How often a durable subscription writes down how far it is: so much comes twice after a crash, at most."""
-
-SUBSCRIPTION_PARTITIONS: Final = 16
-"""So many processes can share a durable subscription at most; each share costs a write a second while it moves."""
-FILTER_SUBJECTS: Final = 100
-"""What a subscription asks of the server is compared with each event; beyond this it sifts by itself."""
-PREFETCH: Final = 1000
-"""Events that a subscription holds and that are not acknowledged."""
-CHECKPOINT_S: Final = 1.0
-"""How often a durable subscription writes down how far it is: so much comes twice after a crash, at most."""
