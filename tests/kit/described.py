@@ -39,20 +39,20 @@ class Described:
         messages = self._document["channels"][channel]["messages"]
         names = list(messages)
         told = self._document["components"]["messages"]
-        values = [json.loads(line) for line in data.splitlines()] if data else []
         if len(names) > 1:
-            names = [name for name in names if name == values[0]["type"]]
+            names = [name for name in names if name == json.loads(data)["type"]]
         (name,) = names
         if "headers" in told[name]:
             Draft202012Validator(told[name]["headers"]).validate(dict(headers))
         payload = told[name]["payload"]
         if payload:
-            assert values, f"{subject}: empty"
+            assert data, f"{subject}: empty"
+            values = [json.loads(line) for line in data.splitlines()]
             for value in values:
                 _validator(payload["$ref"]).validate(value)
+            if payload["$ref"].endswith("/EventRecord"):
+                self.seen.update(_kind(value["kind"]) for value in values)
         self.seen[name] += 1
-        if payload.get("$ref", "").endswith("/EventRecord"):
-            self.seen.update(_kind(value["kind"]) for value in values)
 
 
 def _kind(kind: Any) -> str:
