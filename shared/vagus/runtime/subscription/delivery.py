@@ -20,9 +20,13 @@ class Desk(Protocol):
         """It could not be done."""
         ...
 
+    def give_up(self, item: Item, handed: int, reason: str) -> None:
+        """It can never be done."""
+        ...
+
 
 class Delivery:
-    """An event that is ours until it is settled, by `ack` or `fail`; later attempts to settle it do nothing.
+    """An event that is ours until it is settled, once: by `ack`, `fail` or `bury`; later attempts do nothing.
 
     It may be kept as long as one likes: no other event of its session comes meanwhile.
     """
@@ -84,6 +88,10 @@ class Delivery:
         Its session waits meanwhile, also for what was given after it: that comes again as well.
         """
         self._desk.send_back(self._item, self._handed, reason)
+
+    async def bury(self, reason: str) -> None:
+        """It can never be done: it goes to the dead letters at once. Its session waits until it is there."""
+        self._desk.give_up(self._item, self._handed, reason)
 
     def __repr__(self) -> str:
         return f"Delivery({self.session_id}/{self.branch_id} {self.sequence} {self.kind})"

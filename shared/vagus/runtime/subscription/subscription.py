@@ -180,6 +180,12 @@ class Subscription:
             self._shares.failed(item)
         self._ring()
 
+    def give_up(self, item: Item, handed: int, reason: str) -> None:
+        """See `Delivery.bury`."""
+        if self._is_out(item, handed):
+            item.failures += 1
+            self._give_up(item, reason)
+
     def _is_out(self, item: Item, handed: int) -> bool:
         return item.handed == handed and item not in self._buried and self._bench.in_hand(item)
 
