@@ -103,6 +103,26 @@ async def test_no_more_than_the_capacity_is_in_hand(pool: Pool, capacity: int) -
     assert len({delivery.stream_sequence for delivery in pool.got}) == 30
 
 
+async def test_the_next_comes_when_the_work_is_done_though_not_acked_and_no_more_than_twice(
+    pool: Pool,
+) -> None:
+    await pool.put(NORMAL, "1", "2", "3")
+    async with pool.pull() as pull:
+        await eventually(lambda: len(pool.got) == 1)
+        pool.got[0].spare()
+        await eventually(lambda: len(pool.got) == 2)
+        pool.got[1].spare()
+        await pool.bus.api(f"CONSUMER.INFO.{pool.stream}.{pool.consumers[1].name}")
+        assert len(pool.got) == pull.held == 2
+        await pool.got[0].ack()
+        await eventually(lambda: len(pool.got) == 3)
+        assert pull.held == 2
+        for delivery in pool.got:
+            await delivery.ack()
+        assert pull.held == 0
+    assert not pool.handed_on
+
+
 async def test_what_waits_is_taken_at_once_while_there_is_room(pool: Pool) -> None:
     await pool.put(NORMAL, *(str(number) for number in range(20)))
     async with pool.pull(20):

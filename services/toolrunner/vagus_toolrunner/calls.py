@@ -113,6 +113,7 @@ class Calls:
                 ending = await self._ending(run, tool)
             except NotOurs:
                 return
+            run.delivery.spare()
             span.set(telemetry.TOOL_STATUS, _status(ending).value)
             if run.execution.attempts > 1:
                 span.set(telemetry.TOOL_ATTEMPTS, run.execution.attempts)

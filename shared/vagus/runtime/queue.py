@@ -56,6 +56,7 @@ class Delivery:
         "_ack_subject",
         "_bus",
         "_on_settled",
+        "_on_spared",
         "consumer",
         "data",
         "deliveries",
@@ -68,10 +69,18 @@ class Delivery:
         "subject",
     )
 
-    def __init__(self, bus: Bus, message: Message, origin: Origin, on_settled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        message: Message,
+        origin: Origin,
+        on_settled: Callable[[], None],
+        on_spared: Callable[[], None] | None = None,
+    ) -> None:
         self._bus = bus
         self._ack_subject = message.reply
         self._on_settled = on_settled
+        self._on_spared = on_spared
         self.subject = message.subject
         self.data = message.data
         self.headers = message.headers
@@ -85,6 +94,12 @@ class Delivery:
         self.pending = origin.pending
         """Messages that waited behind it for this consumer."""
         self.settled = False
+
+    def spare(self) -> None:
+        """The work is done but for telling of it: there is room for another. Settling says the same."""
+        if self._on_spared is not None:
+            hook, self._on_spared = self._on_spared, None
+            hook()
 
     async def ack(self) -> None:
         """It is done; never deliver it again."""
@@ -123,6 +138,7 @@ class Delivery:
         """It was delivered again, and that delivery is the one to settle: only make room for another."""
         if not self.settled:
             self.settled = True
+            self.spare()
             self._on_settled()
 
     async def in_progress(self) -> None:
@@ -138,6 +154,7 @@ class Delivery:
         if not self.settled:
             self.settled = True
             self._bus.send(self._ack_subject, how, within_s=within_s)
+            self.spare()
             self._on_settled()
 
 

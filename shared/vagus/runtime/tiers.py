@@ -5,6 +5,9 @@ a consumer may have messages it is asked for what there is at this moment and no
 one request for one message stands with each. What such a bell brings to a full hand is handed on, not kept:
 another process may be idle.
 
+A slot is free as soon as its work is done (`Delivery.spare`): that the report is stored and the message acked
+takes a write to the disk, while the next one comes.
+
 Of four free slots two are offered to the most urgent consumer first, and one to each of the others: so what
 is urgent waits for one call at most, and nobody starves.
 """
@@ -66,14 +69,14 @@ class _Tier:
 class TieredPull:
     """Keeps messages of durable pull consumers coming while the block lasts.
 
-    At most `capacity` deliveries are unsettled at a time. At the block's end what is on its way goes back to
-    the queue at once; what was delivered is still the owner's to settle. Consumers that the server has lost
-    are made again.
+    At most `capacity` deliveries are worked on at a time, and twice as many are unsettled. At the block's end
+    what is on its way goes back to the queue at once; what was delivered is still the owner's to settle.
+    Consumers that the server has lost are made again.
 
     Args:
         bus: The connection.
         consumers: The most urgent first.
-        capacity: How many unsettled deliveries the owner wants at most.
+        capacity: How many deliveries the owner works on at most.
         deliver: Takes each delivery, synchronously; must not block.
         hand_on: Takes one for which there is no room, likewise: it is not to be kept.
     """
@@ -95,6 +98,7 @@ class TieredPull:
         self._inbox = bus.new_inbox()
         self._round = 0
         self._held = 0
+        self._busy = 0
         self._taken = 0
         self._open = False
         self._timer: asyncio.TimerHandle | None = None
@@ -124,6 +128,11 @@ class TieredPull:
             with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
                 await self._subscription.drain()
 
+    @property
+    def _room(self) -> int:
+        """For so many more there is."""
+        return min(self._capacity - self._busy, 2 * self._capacity - self._held)
+
     # Asking -----------------------------------------------------------------------------------------------
 
     def _ask(self) -> None:
@@ -131,7 +140,7 @@ class TieredPull:
         if not self._open or not self._bus.connected:
             return
         now = asyncio.get_running_loop().time()
-        free = self._capacity - self._held - sum(tier.asked for tier in self._tiers if not tier.bell)
+        free = self._room - sum(tier.asked for tier in self._tiers if not tier.bell)
         while free > 0:
             promising = [tier for tier in self._tiers if tier.may_have(now)]
             if not promising:
@@ -172,16 +181,21 @@ class TieredPull:
         tier.empty_at = -math.inf if origin.pending else asyncio.get_running_loop().time()
         if not self._open:
             self._bus.send(message.reply, b"-NAK")
-        elif self._held >= self._capacity:
+        elif self._room <= 0:
             tier.empty_at = -math.inf  # it is on its way back
             self._hand_on(Delivery(self._bus, message, origin, _nothing))
         else:
             self._held += 1
+            self._busy += 1
             self._taken += 1
-            self._deliver(Delivery(self._bus, message, origin, self._released))
+            self._deliver(Delivery(self._bus, message, origin, self._settled, self._spared))
             self._ask()
 
-    def _released(self) -> None:
+    def _spared(self) -> None:
+        self._busy -= 1
+        self._ask()
+
+    def _settled(self) -> None:
         self._held -= 1
         self._ask()
 
