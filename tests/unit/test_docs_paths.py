@@ -103,9 +103,10 @@ def test_the_settings_that_a_document_names_exist(document: str) -> None:
     from vagus_kernel.settings import KernelSettings
     from vagus_policygate.settings import Settings as GateSettings
     from vagus_relay.settings import RelaySettings
+    from vagus_relay.sinks.settings import SinkSettings
     from vagus_toolrunner.settings import RunnerSettings
 
-    shapes = (ApproverSettings, GateSettings, KernelSettings, RelaySettings, RunnerSettings)
+    shapes = (ApproverSettings, GateSettings, KernelSettings, RelaySettings, RunnerSettings, SinkSettings)
     known = {setting.variable for shape in shapes for setting in describe(shape)}
     known |= {"VAGUS_NATS_SERVER", "VAGUS_ACTOR"}  # of the CLI
     buckets = {"INBOX", "GATE", "TOOLS", "APPROVALS", "DEAD", "EVENTS", "SESSIONS", "POLICIES", "TICKETS"}

@@ -79,6 +79,7 @@ APPROVAL_DECISION: Final = "life.approval.decision"
 ROLE: Final = "vagus.role"
 POOL: Final = "vagus.pool"
 PRIORITY: Final = "vagus.priority"
+SINK: Final = "vagus.sink"
 MODE_FROM: Final = "life.mode.from"
 MODE_TO: Final = "life.mode.to"
 PROGRESS: Final = "life.state.progress"
@@ -101,6 +102,11 @@ RUNNER_SLOTS: Final = "vagus.toolrunner.slots"
 RUNNER_IN_FLIGHT: Final = "vagus.toolrunner.in_flight"
 QUEUE_DEPTH: Final = "vagus.toolrunner.queue.depth"
 QUEUE_AGE: Final = "vagus.toolrunner.queue.oldest_age"
+SINK_LAG: Final = "vagus.sink.lag"
+SINK_HELD: Final = "vagus.sink.held"
+SINK_DELIVERED: Final = "vagus.sink.delivered"
+SINK_FAILED: Final = "vagus.sink.failed"
+SINK_RETRIES: Final = "vagus.sink.retries"
 
 enabled: bool = False
 """Whether anything is recorded. Read it as `telemetry.enabled`: it changes."""
@@ -357,7 +363,7 @@ class _Instruments:
         """Show what `read` gives under this name."""
         if name not in self._read:
             self._read[name] = []
-            unit = "s" if name == QUEUE_AGE else ""
+            unit = "s" if name in (QUEUE_AGE, SINK_LAG) else ""
             self._meter.create_observable_gauge(
                 name, callbacks=[partial(self._observations, name)], unit=unit
             )

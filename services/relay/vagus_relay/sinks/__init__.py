@@ -1,0 +1,1 @@
+"""Sinks: events into other systems, each under a durable name of its own."""

@@ -1,0 +1,136 @@
+"""The process that runs sinks: each from a durable subscription of its name into its receiver."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
+
+from vagus.contract.errors import Transient
+from vagus.contract.subscriptions import Filter
+from vagus.runtime import telemetry
+from vagus.runtime.bus import Bus
+from vagus.runtime.subscription import subscribe
+from vagus_relay.sinks.carrier import Carrier
+from vagus_relay.sinks.configuration import PostgresSink, SinkConfig, WebhookSink, read_sinks
+from vagus_relay.sinks.lanes import Lanes
+from vagus_relay.sinks.opening import opened
+from vagus_relay.sinks.patience import Patience, pause
+from vagus_relay.sinks.port import Sink
+from vagus_relay.sinks.settings import SinkSettings
+from vagus_relay.sinks.source import Source
+from vagus_relay.sinks.tally import Tally
+
+PREFETCH: Final = 4096
+"""Events that are read ahead for one sink, those that wait behind a session that fails included."""
+
+_log = logging.getLogger("vagus.sink")
+
+
+async def serve(
+    bus: Bus,
+    settings: SinkSettings,
+    draining: anyio.Event,
+    *,
+    environ: Mapping[str, str],
+    started: Callable[[], None],
+) -> None:
+    """Run all sinks until `draining`; a sink whose receiver is away does not hold up the others."""
+    sinks = read_sinks(settings.sinks)
+    tallies = [Tally(name) for name in sinks]
+    with _observed(tallies):
+        async with anyio.create_task_group() as tasks:
+            for tally in tallies:
+                await tasks.start(_run, bus, settings, tally, sinks[tally.name], environ, draining)
+            started()
+
+
+async def _run(
+    bus: Bus,
+    settings: SinkSettings,
+    tally: Tally,
+    config: SinkConfig,
+    environ: Mapping[str, str],
+    draining: anyio.Event,
+    *,
+    task_status: TaskStatus[None],
+) -> None:
+    async with AsyncExitStack() as stack:
+        sink = await _open(stack, tally, config, environ, draining, task_status)
+        if sink is None:
+            return
+        wanted = Filter(
+            sessions=config.sessions, branches=config.branches, kinds=config.kinds, owner=config.owner
+        )
+        source = await stack.enter_async_context(
+            subscribe(
+                bus, settings.subjects, wanted, durable=tally.name, start=config.start, prefetch=PREFETCH
+            )
+        )
+        _log.info("sink %s runs", tally.name)
+        await _carrier(source, sink, tally, config).run(draining)
+
+
+async def _open(
+    stack: AsyncExitStack,
+    tally: Tally,
+    config: SinkConfig,
+    environ: Mapping[str, str],
+    draining: anyio.Event,
+    task_status: TaskStatus[None],
+) -> Sink | None:
+    """The sink, as soon as its receiver is there; None if we are to end before that."""
+    patience, failures = Patience(), 0
+    while not draining.is_set():
+        try:
+            sink = await stack.enter_async_context(opened(tally.name, config, environ))
+        except Transient as error:
+            failures += 1
+            tally.retries += 1
+            wait_s = patience.wait_s(failures)
+            _log.warning("sink %s: %s; trying again in %.1f s", tally.name, error, wait_s)
+            if failures == 1:
+                task_status.started()
+            await pause(wait_s, until=draining)
+        else:
+            if failures == 0:
+                task_status.started()
+            return sink
+    return None
+
+
+def _carrier(source: Source, sink: Sink, tally: Tally, config: SinkConfig) -> Carrier | Lanes:
+    match config:
+        case WebhookSink():
+            patience = Patience(first_s=config.retry_first_s, most_s=config.retry_most_s)
+            return Lanes(
+                source,
+                sink,
+                tally,
+                concurrency=config.concurrency,
+                give_up_s=config.retry_for_s,
+                patience=patience,
+            )
+        case PostgresSink():
+            return Carrier(source, sink, tally, limit=config.batch)
+        case _:
+            return Carrier(source, sink, tally)
+
+
+@contextmanager
+def _observed(tallies: list[Tally]) -> Iterator[None]:
+    def each(read: Callable[[Tally], float]) -> Callable[[], list[telemetry.Reading]]:
+        return lambda: [(read(tally), {telemetry.SINK: tally.name}) for tally in tallies]
+
+    with telemetry.observed(
+        {
+            telemetry.SINK_LAG: each(lambda tally: tally.lag_s),
+            telemetry.SINK_HELD: each(lambda tally: tally.held()),
+            telemetry.SINK_DELIVERED: each(lambda tally: tally.delivered),
+            telemetry.SINK_FAILED: each(lambda tally: tally.failed),
+            telemetry.SINK_RETRIES: each(lambda tally: tally.retries),
+        }
+    ):
+        yield
