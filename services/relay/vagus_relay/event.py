@@ -1,6 +1,6 @@
-"""Commits of a session's log as messages of the firehose: pure."""
+"""A commit of a session's log as messages of the firehose: pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
@@ -37,38 +37,20 @@ class _Event(msgspec.Struct):
 _EVENT = msgspec.json.Decoder(_Event)
 
 
-def messages(subjects: Subjects, commits: Iterable[Commit], after: Cursor) -> Iterator[EventMessage]:
-    """The events of consecutive commits that come after a cursor.
-
-    Raises `Malformed` where a line is no event.
-    """
-    for commit in commits:
-        trace = extract({TRACEPARENT: commit.traceparent or ""})
-        lines = commit.lines()
-        for place, line in enumerate(lines, 1):
-            event_id, sequence, name = _read(line)
-            end = Cursor(commit.stream_sequence, sequence, whole=place == len(lines))
-            if not after < end:
-                continue
-            headers = {"Nats-Msg-Id": event_id, SEQUENCE: str(sequence), COMMIT: str(commit.stream_sequence)}
-            if trace is not None:
-                headers[TRACEPARENT] = trace
-            subject = subjects.event(commit.session_id, commit.branch_id, kind_token(name))
-            yield EventMessage(subject, headers, line, end)
-
-
-def portions(found: Iterable[EventMessage], most: int, most_bytes: int) -> Iterator[Sequence[EventMessage]]:
-    """The same in portions of at most so many messages, and about so many bytes."""
-    portion: list[EventMessage] = []
-    size = 0
-    for message in found:
-        if portion and (len(portion) == most or size + len(message.line) > most_bytes):
-            yield portion
-            portion, size = [], 0
-        portion.append(message)
-        size += len(message.line)
-    if portion:
-        yield portion
+def messages(subjects: Subjects, commit: Commit, after: Cursor) -> Iterator[EventMessage]:
+    """The events of a commit that come after a cursor. Raises `Malformed` where a line is no event."""
+    trace = extract({TRACEPARENT: commit.traceparent or ""})
+    lines = commit.lines()
+    for count, line in enumerate(lines, 1):
+        event_id, sequence, name = _read(line)
+        end = Cursor(commit.stream_sequence, sequence, whole=count == len(lines))
+        if not after < end:
+            continue
+        headers = {"Nats-Msg-Id": event_id, SEQUENCE: str(sequence), COMMIT: str(commit.stream_sequence)}
+        if trace is not None:
+            headers[TRACEPARENT] = trace
+        subject = subjects.event(commit.session_id, commit.branch_id, kind_token(name))
+        yield EventMessage(subject, headers, line, end)
 
 
 def _read(line: bytes) -> tuple[str, int, str]:

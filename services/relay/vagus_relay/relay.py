@@ -1,69 +1,92 @@
 """The relay process: a share of all sessions, carried into the firehose."""
 
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
 
 import anyio
 
 from vagus.contract import streams
-from vagus.contract.errors import VagusError
-from vagus.runtime.bus import Bus
+from vagus.contract.subjects import Subjects
+from vagus.runtime.beside import beside
+from vagus.runtime.bus import Bus, Message
 from vagus.runtime.members import Lease, Members, members
 from vagus.runtime.provision import ensure_firehose
-from vagus_relay.firehose import NOTE_S, Firehose
+from vagus_relay.firehose import Firehose
+from vagus_relay.gauges import gauges
 from vagus_relay.settings import RelaySettings
 
-_log = logging.getLogger(__name__)
+KIND: Final = "relay"
+NOTE_S: Final = 10.0
+"""How far notes are behind the firehose."""
+CLOSE_S: Final = 1.0
 
 
 async def serve(
     bus: Bus, settings: RelaySettings, draining: anyio.Event, *, started: Callable[[], None]
 ) -> None:
     """Carry until `draining` is set; what is under way then is finished and noted."""
-    subjects, me = settings.subjects, f"relay.{settings.instance}"
+    subjects, me = settings.subjects, f"{KIND}.{settings.instance}"
     if settings.provision:
         events = streams.events(subjects, max_age_s=settings.events_age_s, max_bytes=settings.events_bytes)
         await ensure_firehose(bus, subjects, events, replicas=settings.replicas)
     firehose = Firehose(bus, subjects, me)
     await firehose.cursors.begin(settings.events_from)
-    hints = await bus.subscribe_callback(subjects.feed(), firehose.hint)
+
+    async def noting() -> None:
+        while True:
+            await anyio.sleep(NOTE_S)
+            await firehose.note()
+
+    async with (
+        _hearing(bus, settings, firehose),
+        Lease(bus, subjects, me),
+        members(bus, subjects, f"{KIND}.*") as view,
+    ):
+        firehose.share({*view.live, me})
+        async with (
+            gauges(firehose),
+            beside(
+                lambda: _sharing(firehose, view, me),
+                lambda: firehose.surveys(settings.survey_s),
+                firehose.press,
+                noting,
+            ),
+            anyio.create_task_group() as carriers,
+        ):
+            for _ in range(settings.relay_concurrency):
+                carriers.start_soon(firehose.carry)
+            started()
+            await draining.wait()
+            firehose.leave()
+        await firehose.note()
+
+
+@asynccontextmanager
+async def _hearing(bus: Bus, settings: RelaySettings, firehose: Firehose) -> AsyncIterator[None]:
+    """Hear of commits while the block lasts, and of whatever may have kept a commit from being told of."""
+    subjects = settings.subjects
+    logs = subjects.session_stream("")
+
+    def led(advisory: Message) -> None:  # the former leader may have died before it told the feed
+        if Subjects.last_token(advisory.subject).startswith(logs):
+            firehose.survey_soon()
+
+    forget = bus.on_reconnect(firehose.survey_soon)
+    subscriptions = [
+        await bus.subscribe_callback(subjects.feed(), firehose.hint),
+        await bus.subscribe_callback(subjects.stream_elected(), led),
+    ]
     try:
-        async with Lease(bus, subjects, me), members(bus, subjects, "relay.*") as view:
-            firehose.share({*view.live, me})
-            await firehose.survey()
-            async with anyio.create_task_group() as watch:
-                watch.start_soon(_share, firehose, view, me)
-                watch.start_soon(_again, firehose.survey, settings.survey_s)
-                watch.start_soon(_again, firehose.note, NOTE_S)
-                watch.start_soon(firehose.press)
-                async with anyio.create_task_group() as carriers:
-                    for _ in range(settings.relay_concurrency):
-                        carriers.start_soon(firehose.carry)
-                    started()
-                    await draining.wait()
-                    firehose.leave()
-                await firehose.note()
-                watch.cancel_scope.cancel()
+        yield
     finally:
-        with anyio.move_on_after(1, shield=True):
-            await hints.unsubscribe()
+        forget()
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            for subscription in subscriptions:
+                await subscription.unsubscribe()
 
 
-async def _share(firehose: Firehose, view: Members, me: str) -> None:
+async def _sharing(firehose: Firehose, view: Members, me: str) -> None:
     while True:
         await view.changed()
         firehose.share({*view.live, me})
-        await _tried(firehose.survey)
-
-
-async def _again(work: Callable[[], Awaitable[None]], every_s: float) -> None:
-    while True:
-        await anyio.sleep(every_s)
-        await _tried(work)
-
-
-async def _tried(work: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await work()
-    except VagusError as error:
-        _log.warning("tried again later: %s", error)

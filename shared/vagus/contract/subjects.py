@@ -146,6 +146,11 @@ class Subjects(msgspec.Struct, frozen=True):
         """The server's word that a consumer has a new leader: what was asked of the old one is lost."""
         return f"$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.{stream}.{consumer}"
 
+    @staticmethod
+    def stream_elected(stream: str = "*") -> str:
+        """The server's word that a stream has a new leader: the former one may have died in the middle."""
+        return f"$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.{stream}"
+
     # Names without a subject of their own -----------------------------------------------------------------
 
     def named(self, name: str) -> str:

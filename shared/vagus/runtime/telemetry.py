@@ -102,6 +102,11 @@ RUNNER_SLOTS: Final = "vagus.toolrunner.slots"
 RUNNER_IN_FLIGHT: Final = "vagus.toolrunner.in_flight"
 QUEUE_DEPTH: Final = "vagus.toolrunner.queue.depth"
 QUEUE_AGE: Final = "vagus.toolrunner.queue.oldest_age"
+RELAYED_EVENTS: Final = "vagus.relay.events"
+REPAIRED_COMMITS: Final = "vagus.relay.repaired"
+RELAY_LAG: Final = "vagus.relay.lag"
+RELAY_BEHIND: Final = "vagus.relay.behind"
+RELAY_SESSIONS: Final = "vagus.relay.sessions"
 SINK_LAG: Final = "vagus.sink.lag"
 SINK_HELD: Final = "vagus.sink.held"
 SINK_DELIVERED: Final = "vagus.sink.delivered"
@@ -254,6 +259,18 @@ def record_late(role: str) -> None:
         _instruments.late.add(1, {ROLE: role})
 
 
+def record_relayed(events: int) -> None:
+    """So many events were put into the firehose."""
+    if _instruments is not None:
+        _instruments.relayed.add(events)
+
+
+def record_repaired(commits: int) -> None:
+    """So many commits were found that no hint had told of."""
+    if _instruments is not None and commits:
+        _instruments.repaired.add(commits)
+
+
 def measuring() -> bool:
     """Whether metrics are recorded."""
     return _instruments is not None
@@ -356,6 +373,8 @@ class _Instruments:
         self.budget_cost = meter.create_gauge(BUDGET_COST, unit="USD")
         self.modes = meter.create_counter(MODE_TRANSITIONS)
         self.late = meter.create_counter(LATE_ANSWERS)
+        self.relayed = meter.create_counter(RELAYED_EVENTS)
+        self.repaired = meter.create_counter(REPAIRED_COMMITS)
         self._meter = meter
         self._read: dict[str, list[Callable[[], Iterable[Reading]]]] = {}
 
@@ -363,7 +382,7 @@ class _Instruments:
         """Show what `read` gives under this name."""
         if name not in self._read:
             self._read[name] = []
-            unit = "s" if name in (QUEUE_AGE, SINK_LAG) else ""
+            unit = "s" if name in (QUEUE_AGE, RELAY_LAG, SINK_LAG) else ""
             self._meter.create_observable_gauge(
                 name, callbacks=[partial(self._observations, name)], unit=unit
             )

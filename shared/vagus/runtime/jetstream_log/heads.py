@@ -1,4 +1,4 @@
-"""The ends of all session logs, by as few questions as possible."""
+"""The ends of all session logs that are streams now, by as few questions as possible."""
 
 from typing import Final
 
@@ -12,12 +12,22 @@ PAGE_S: Final = 10.0
 """Of one page: on a cluster the server asks all others."""
 
 
+class Head(msgspec.Struct, frozen=True):
+    """The last commit of a log."""
+
+    sequence: int
+    """0: there is none."""
+    stored_at: str
+    """RFC 3339, UTC, by the server's clock."""
+
+
 class _Config(msgspec.Struct):
     name: str
 
 
 class _State(msgspec.Struct):
     last_seq: int
+    last_ts: str
 
 
 class _Stream(msgspec.Struct):
@@ -30,15 +40,15 @@ class _Page(msgspec.Struct):
     streams: list[_Stream] = []
 
 
-async def heads(bus: Bus, subjects: Subjects) -> dict[str, int]:
-    """The stream sequence of the last commit of every session that has a log; 256 of them a round trip.
+async def heads(bus: Bus, subjects: Subjects) -> dict[str, Head]:
+    """The end of every session's log; 256 of them a round trip.
 
     Not one moment's picture. A log that cannot be asked for now (on a cluster: without a leader) is left out.
 
     Raises:
         Unavailable: The server did not answer.
     """
-    found: dict[str, int] = {}
+    found: dict[str, Head] = {}
     asked = 0
     while True:
         request = {"subject": subjects.all_logs(), "offset": asked}
@@ -47,7 +57,10 @@ async def heads(bus: Bus, subjects: Subjects) -> dict[str, int]:
         except OutcomeUnknown as error:
             raise Unavailable(f"the session logs cannot be listed: {error.message}") from error
         for stream in page.streams:
-            found[subjects.session_of_stream(stream.config.name)] = stream.state.last_seq
+            session_id = subjects.session_of_stream(stream.config.name)
+            head = Head(stream.state.last_seq, stream.state.last_ts)
+            if session_id not in found or found[session_id].sequence < head.sequence:
+                found[session_id] = head
         asked += len(page.streams)
         if not page.streams or asked >= page.total:
             return found
