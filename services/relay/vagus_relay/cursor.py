@@ -1,10 +1,12 @@
 """How far a session's events are in the firehose: told by its last message there, else by a note."""
 
+from contextlib import aclosing
 from typing import Final
 
 import msgspec
 
-from vagus.contract.errors import Conflict, Malformed
+from vagus.contract.clock import parse
+from vagus.contract.errors import Conflict, Malformed, Unavailable
 from vagus.contract.messages import decode
 from vagus.contract.streams import RELAYED
 from vagus.contract.subjects import Subjects
@@ -45,17 +47,20 @@ class Standing(msgspec.Struct, frozen=True):
     """A session in the firehose."""
 
     cursor: Cursor
-    place: int
-    """Where its last message is in the firehose's stream; 0: there is none."""
+    place: int = 0
+    """Where its last message is, or was, in the firehose's stream; 0: there was none."""
 
 
 class _Note(msgspec.Struct, frozen=True):
+    """A standing as it is noted: always at the end of a commit."""
+
     commit: int
     sequence: int
+    place: int
 
 
 class _Begun(msgspec.Struct, frozen=True):
-    """How the firehose was begun: with everything, or with what is stored from a time on."""
+    """How the firehose was begun: with everything, or with what is committed from a time on."""
 
     at: str
     since: str | None = None
@@ -66,8 +71,16 @@ class _Message(msgspec.Struct):
     hdrs: bytes = b""
 
 
+class _State(msgspec.Struct):
+    last_seq: int
+
+
+class _Info(msgspec.Struct):
+    state: _State
+
+
 class Cursors:
-    """Of all sessions."""
+    """Of all sessions. Every method may raise `Unavailable` and `OutcomeUnknown`."""
 
     def __init__(self, bus: Bus, subjects: Subjects, log: EventLog) -> None:
         self._bus = bus
@@ -89,39 +102,52 @@ class Cursors:
             if entry is not None:
                 self._since = decode(entry.value, _Begun).since
 
-    async def notes(self) -> dict[str, Cursor]:
-        """What is noted of all sessions: never ahead of the firehose, some seconds behind it."""
-        return {
-            entry.key: _noted(entry.value) for entry in await self._bucket.entries() if entry.key != _BEGUN
-        }
+    async def end(self) -> int:
+        """The last place in the firehose's stream, as its leader knows it."""
+        return msgspec.convert(await self._bus.api(f"STREAM.INFO.{self._stream}"), _Info).state.last_seq
 
-    async def note(self, session_id: str, cursor: Cursor) -> None:
+    async def notes(self) -> dict[str, Standing]:
+        """What is noted of all sessions: never ahead of the firehose, some seconds behind it."""
+        entries = [entry for entry in await self._bucket.entries() if entry.key != _BEGUN]
+        end = await self.end()
+        noted = {entry.key: _noted(entry.value) for entry in entries}
+        return {session_id: standing for session_id, standing in noted.items() if standing.place <= end}
+
+    async def note(self, session_id: str, standing: Standing) -> None:
         """Note it, for when the session's events have left the firehose by age."""
-        note = _Note(cursor.commit, cursor.sequence)
+        note = _Note(standing.cursor.commit, standing.cursor.sequence, standing.place)
         await self._bucket.put(session_id, msgspec.json.encode(note))
 
-    async def read(self, session_id: str, known: Cursor | None) -> Standing:
-        """Where a session stands; `known` counts where the firehose has no event of it (any more).
+    async def read(self, session_id: str, known: Standing | None) -> Standing:
+        """Where a session stands. Where the firehose has no event of it (any more), `known` counts as a note.
 
-        Raises:
-            SessionNotFound: It has no log, and no events in the firehose.
-            Unavailable, OutcomeUnknown: The server does not answer.
+        What names a place beyond the end of the firehose is not believed: that was made anew, or has lost it.
         """
         found = await self._last(session_id)
         if found is not None:
             return found
         entry = await self._bucket.get(session_id, fresh=True)
-        noted = None if entry is None else _noted(entry.value)
-        if known is not None and (noted is None or noted < known):
-            noted = known
-        return Standing(noted if noted is not None else await self._first(session_id), 0)
+        told = [] if entry is None else [_noted(entry.value)]
+        if known is not None:
+            told.append(known)
+        if told:
+            end = await self.end()
+            told = [standing for standing in told if standing.place <= end]
+        best = max(
+            told, key=lambda standing: (standing.cursor.commit, standing.cursor.sequence), default=None
+        )
+        return Standing(await self._first(session_id) if best is None else best.cursor)
 
     async def _last(self, session_id: str) -> Standing | None:
         """By its last message in the firehose, from the stream's leader."""
         wanted = {"last_by_subj": self._subjects.event(session_id)}
-        message = await self._message(self._stream, wanted)
-        if message is None:
-            return None
+        try:
+            answer = await self._bus.api(f"STREAM.MSG.GET.{self._stream}", wanted)
+        except ApiError as error:
+            if error.err_code == _NO_MESSAGE:
+                return None
+            raise
+        message = msgspec.convert(answer["message"], _Message)
         headers = _headers(message.hdrs)
         try:
             cursor = Cursor(int(headers[COMMIT]), int(headers[SEQUENCE]), whole=False)
@@ -130,27 +156,30 @@ class Cursors:
         return Standing(cursor, message.seq)
 
     async def _first(self, session_id: str) -> Cursor:
-        """Before the first event that is to be relayed."""
+        """Before the first commit that is to be relayed, found by halving."""
         if self._since is None:
             return Cursor()
-        head = await self._log.head(session_id)
-        stream = self._subjects.session_stream(session_id)
-        first = await self._message(stream, {"start_time": self._since})
-        return Cursor(head if first is None else first.seq - 1)
+        since = parse(self._since)
+        low, high = 0, await self._log.head(session_id)
+        while low < high:
+            middle = (low + high) // 2
+            if await self._committed_at(session_id, middle + 1) < since:
+                low = middle + 1
+            else:
+                high = middle
+        return Cursor(low)
 
-    async def _message(self, stream: str, wanted: dict[str, str]) -> _Message | None:
-        try:
-            answer = await self._bus.api(f"STREAM.MSG.GET.{stream}", wanted)
-        except ApiError as error:
-            if error.err_code == _NO_MESSAGE:
-                return None
-            raise
-        return msgspec.convert(answer["message"], _Message)
+    async def _committed_at(self, session_id: str, sequence: int) -> int:
+        """By the time of its first event, nanoseconds since the epoch."""
+        async with aclosing(self._log.commits(session_id, after=sequence - 1, until=sequence)) as commits:
+            async for commit in commits:
+                return parse(commit.records()[0].timestamp)
+        raise Unavailable(f"commit {sequence} of session {session_id} cannot be read")
 
 
-def _noted(value: bytes) -> Cursor:
+def _noted(value: bytes) -> Standing:
     note = decode(value, _Note)
-    return Cursor(note.commit, note.sequence)
+    return Standing(Cursor(note.commit, note.sequence), note.place)
 
 
 def _headers(block: bytes) -> dict[str, str]:
