@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import msgspec
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from vagus.contract.subjects import Subjects
@@ -45,19 +45,18 @@ class Downstream:
 
     async def told(self, filter_: str = "") -> list[Told]:
         """All events that the firehose has now on `filter_`, in its order."""
-        stream = self._subjects.named("EVENTS")
+        found = await self._messages(self._subjects.named("EVENTS"), filter_ or self._subjects.event())
+        return [Told(message.subject, dict(message.headers or {}), message.data) for message in found]
+
+    async def _messages(self, stream: str, filter_: str) -> list[Msg]:
         everything = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
         reader = await self._jetstream.subscribe(
-            filter_ or self._subjects.event(), stream=stream, ordered_consumer=True, config=everything
+            filter_, stream=stream, ordered_consumer=True, config=everything
         )
         try:
-            info: Any = await self._jetstream.consumer_info(stream, (await reader.consumer_info()).name)
-            left = info.num_pending + info.delivered.consumer_seq
-            found = []
-            while len(found) < left:
-                message = await reader.next_msg(timeout=20)
-                found.append(Told(message.subject, dict(message.headers or {}), message.data))
-            return found
+            info = await reader.consumer_info()
+            left = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
+            return [await reader.next_msg(timeout=20) for _ in range(left)]
         finally:
             await reader.unsubscribe()
 
@@ -73,12 +72,9 @@ class Downstream:
         """What the logs of these sessions have of each branch."""
         found: Branches = defaultdict(list)
         for session in sessions:
-            name = self._subjects.session_stream(session)
-            last = (await self._jetstream.stream_info(name)).state.last_seq
-            for sequence in range(1, last + 1):
-                message = await self._jetstream.get_msg(name, sequence)
-                branch = str(message.subject).rpartition(".")[2]
-                found[session, branch] += (message.data or b"").splitlines()
+            stream = self._subjects.session_stream(session)
+            for message in await self._messages(stream, self._subjects.log(session)):
+                found[session, message.subject.rpartition(".")[2]] += message.data.splitlines()
         return dict(found)
 
 
