@@ -78,3 +78,17 @@ async def test_two_instances_share_the_sessions(bus: Bus, subjects: Subjects, fi
         group.cancel_scope.cancel()
     assert all(len(by) == 1 for by in seen.values())
     assert {name for by in seen.values() for name in by} == {"one", "two"}
+
+
+async def test_a_batch_waits_while_all_that_is_there_is_behind_what_is_in_hand(
+    bus: Bus, subjects: Subjects, firehose: Firehose
+) -> None:
+    for _ in range(5):
+        await firehose.put("a")
+    async with subscribe(bus, subjects, ALL) as subscription:
+        (first,) = await subscription.batch(limit=1, within_s=20)
+        with anyio.fail_after(20):
+            assert await subscription.batch(limit=2, within_s=0.2) == []
+            async with anyio.create_task_group() as group:
+                group.start_soon(first.ack)
+                assert names(await subscription.batch(limit=2, within_s=20)) == ["a-main-2", "a-main-3"]

@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
 from vagus.contract import limits
+import anyio
+
 from vagus.contract.approvals import ApprovalDecision, ApprovalTicket
 from vagus.contract.commands import CreateSession, NewSession
 from vagus.contract.ids import check_id
@@ -25,6 +28,7 @@ from vagus.runtime.drain import DRAIN_S
 from vagus.runtime.jetstream_log import JetStreamLog
 from vagus.runtime.settings import Access
 from vagus.runtime.subscription import Start, Subscription, subscribe
+from vagus.sdk.backup import Backup, Backups, Tell, untold
 from vagus.sdk.deadletters import DeadLetter, DeadLetters
 from vagus.sdk.dispatch import Dispatch
 from vagus.sdk.operations import Operations
@@ -49,6 +53,7 @@ class Client:
         self._dead_letters = DeadLetters(bus=bus, subjects=subjects)
         self._log = JetStreamLog(bus, subjects)
         self._dispatch = Dispatch(bus=bus, log=self._log, replies=replies, subjects=subjects)
+        self._backups = Backups(bus=bus, subjects=subjects)
         self._operations = Operations(bus=bus, subjects=subjects)
         self._registry = Registry(bus=bus, log=self._log, subjects=subjects)
         self._tickets = Tickets(bus=bus, replies=replies, subjects=subjects)
@@ -224,6 +229,29 @@ class Client:
             OutcomeUnknown: It has not answered, or not ended in time.
         """
         await self._operations.drain(process, timeout_s)
+
+    async def backup(self, folder: Path, *, tell: Tell = untold) -> Backup:
+        """Copy all that is on the server into a folder, which is made or empty; processes go on meanwhile.
+
+        `tell` is given a line for each stream. A backup that was broken off has no `backup.json`.
+
+        Raises:
+            Refused: The folder is not empty, or the server does not let us.
+            Unavailable, OutcomeUnknown: The server broke off.
+        """
+        return await self._backups.take(anyio.Path(folder), tell)
+
+    async def restore_backup(
+        self, folder: Path, *, replicas: int | None = None, tell: Tell = untold
+    ) -> Backup:
+        """Put a backup back, with other `replicas` if given; before processes are started.
+
+        Raises:
+            NotFound, Malformed: The folder holds no complete backup; nothing was made.
+            Conflict: The server has some of it already; nothing was made.
+            Unavailable, OutcomeUnknown: The server broke off; empty it before trying again.
+        """
+        return await self._backups.put_back(anyio.Path(folder), replicas, tell)
 
     def _session(self, session_id: str) -> Session:
         return Session(

@@ -120,7 +120,9 @@ class Subscription:
         limit = min(limit, self._prefetch)
         while self._bench.waiting < limit and anyio.current_time() < until:
             await self._wait(until)
-        return await self._take(limit)
+        while not (taken := await self._take(limit)) and anyio.current_time() < until:
+            await self._wait(until)  # all that is there waits behind what is in hand
+        return taken
 
     async def ack(self, batch: Collection[Delivery]) -> None:
         """All of these are done."""
