@@ -51,8 +51,8 @@ def _home(modules: Sequence[Module]) -> Module:
 
 def test_the_families_are_those_of_the_contract() -> None:
     assert families(_home(project())) == {
-        "approval", "answer", "control", "dead", "due", "event", "feed", "gate", "inbox", "live", "schedule",
-        "session", "tool",
+        "approval", "answer", "archive", "control", "dead", "due", "event", "feed", "gate", "inbox", "live",
+        "restore", "schedule", "session", "tool",
     }  # fmt: skip
 
 

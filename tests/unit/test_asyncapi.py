@@ -108,7 +108,11 @@ def covered(subject: str) -> bool:
 
 def test_every_subject_of_every_stream_has_a_channel() -> None:
     subjects = Subjects()
-    for spec in (streams.session_log(subjects, "*"), *streams.queues(subjects)):
+    for spec in (
+        streams.session_log(subjects, "*"),
+        *streams.queues(subjects),
+        streams.archive(subjects),
+    ):
         for subject in spec.subjects:
             assert covered(subject), subject
         told = [

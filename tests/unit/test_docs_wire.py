@@ -16,6 +16,7 @@ from tests.kit.events import records
 from tests.kit.fields import missing
 from vagus.contract import commands, extensions, streams
 from vagus.contract.approvals import Answer, ApprovalTicket, Resolution
+from vagus.contract.archives import ArchivedPart, Placement
 from vagus.contract.blobs import BlobRef
 from vagus.contract.claims import Claim
 from vagus.contract.codec import decode_record, seal, verify
@@ -24,7 +25,7 @@ from vagus.contract.grants import Grant, call_hash
 from vagus.contract.live import ToolProgress
 from vagus.contract.messages import GateRequest, Report, Role, ToolRequest, Verdict
 from vagus.contract.policy import PolicyInForce
-from vagus.contract.replies import Cancelled, Closed, PolicyVersion, Recorded
+from vagus.contract.replies import Cancelled, Closed, LogPlace, PolicyVersion, Recorded
 from vagus.contract.schedules import Dropped, Schedules
 from vagus.contract.sessions import BranchInfo, BranchMergeResult, SessionManifest, SessionSummary, TickOutput
 from vagus.contract.state import BudgetState
@@ -39,10 +40,10 @@ EXAMPLES = documents.blocks(WIRE, "json")
 STRUCTS: dict[str, type[msgspec.Struct]] = {
     shape.__name__: shape
     for shape in (
-        Answer, ApprovalTicket, BlobRef, BranchInfo, BranchMergeResult, BudgetState, Cancelled, Checkpoint,
-        Claim, Closed,
-        Dropped, GateRequest, Grant, PolicyInForce, PolicyVersion, Recorded, Report, Resolution, Schedules,
-        SessionManifest, SessionSummary, Subscribed, ToolboxEntry, ToolProgress, ToolRequest, Verdict,
+        Answer, ApprovalTicket, ArchivedPart, BlobRef, BranchInfo, BranchMergeResult, BudgetState,
+        Cancelled, Checkpoint, Claim, Closed, Dropped, GateRequest, Grant, LogPlace, Placement,
+        PolicyInForce, PolicyVersion, Recorded, Report, Resolution, Schedules, SessionManifest,
+        SessionSummary, Subscribed, ToolboxEntry, ToolProgress, ToolRequest, Verdict,
     )
 }  # fmt: skip
 READERS: dict[str, Callable[[bytes], object]] = {
@@ -126,7 +127,7 @@ def test_every_field_of_an_event_is_shown() -> None:
 def test_every_stream_consumer_and_bucket_is_named() -> None:
     subjects = Subjects()
     queues = streams.queues(subjects)
-    logs = [streams.session_log(subjects, "<session>")]
+    logs = [streams.session_log(subjects, "<session>"), streams.archive(subjects)]
     for stream in (*queues, *logs):
         assert f"`{stream.name}`" in TEXT
         for subject in stream.subjects:
@@ -169,6 +170,7 @@ def test_every_subject_is_named() -> None:
         subjects.event("<session>", "<branch>", "<Kind>"),
         subjects.schedule("<session>", "<id>"),
         subjects.due("<session>", "<id>"),
+        subjects.archive("<session>", "<copy>", "<part>"),
     ]
     for subject in named:
         assert f"\n| `{subject}` |" in TEXT, subject

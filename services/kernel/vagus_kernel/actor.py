@@ -76,7 +76,7 @@ class Actor:
     def __init__(self, session_id: str, ports: Ports) -> None:
         self.session_id = session_id
         self.ports = ports
-        self.ledger = Ledger(session_id, ports.log, ports.snapshots)
+        self.ledger = Ledger(session_id, ports.log, ports.snapshots, ports.keeper)
         self.projections = Projections(ports, session_id)
         self.lanes: dict[str, Lane] = {}
         self.touched_at = 0.0
@@ -131,8 +131,12 @@ class Actor:
     @property
     def busy(self) -> bool:
         """Whether anything waits, is held or is owed."""
-        owed = self._performer is None or self._performer.busy
-        return owed or bool(self._items) or bool(self._unsettled)
+        return self._performer is None or self._performer.busy or self.waiting or bool(self._unsettled)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are inputs that nobody has looked at."""
+        return bool(self._items)
 
     @property
     def session(self) -> Session | None:
@@ -261,7 +265,7 @@ class Actor:
                 await self._performer.on_clock(now, reconnected=reconnected)
             except (Unavailable, OutcomeUnknown) as error:
                 _log.debug("session %s: %s; the next second will tell", self.session_id, error)
-        await self.projections.flush(self.session, self.ledger.stream_sequence)
+        await self.projections.flush(self.ledger)
         limit = self.ports.settings.turn_timeout_s
         for branch in tuple(self.session.branches.values()) if self.session is not None else ():
             match branch.turn:
@@ -294,7 +298,7 @@ class Actor:
                 await self._send_back(delivery, lost)
         if lost is None:
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
-                await self.projections.flush(self.session, self.ledger.stream_sequence, now=True)
+                await self.projections.flush(self.ledger, now=True)
                 await self._snapshot(self.ports.files.flushed)
         return kept
 

@@ -19,6 +19,7 @@ from vagus.contract.sessions import SessionManifest
 from vagus.runtime import clock, telemetry
 from vagus.runtime.queue import Delivery
 from vagus_kernel import inputs
+from vagus_kernel.archiving import Archiving
 from vagus_kernel.decide import Decision
 from vagus_kernel.decide.branches import fork_point, unmergeable
 from vagus_kernel.decide.tick import writable
@@ -40,6 +41,7 @@ class Desk:
     def __init__(self, actor: "Actor", turns: "Turns") -> None:
         self._actor = actor
         self._turns = turns
+        self._archiving = Archiving(actor)
         self._deferred: list[tuple[Delivery, _Ending]] = []
 
     async def handle(self, delivery: Delivery, command: Command) -> None:
@@ -66,6 +68,8 @@ class Desk:
                 await self._merge_or_close(delivery, command)
             case commands.Schedule() | commands.Unschedule() | commands.ListSchedules():
                 await self._finish(delivery, command, await self._scheduled(command))
+            case commands.ArchiveSession() | commands.RestoreSession():
+                await self._finish(delivery, command, await self._archiving.handle(command))
             case _:
                 await self._finish(delivery, command, await self._decided(delivery, command))
 
@@ -125,7 +129,7 @@ class Desk:
         answer = await self._decided(delivery, given)
         if fresh and not isinstance(answer, VagusError):
             await actor.make_workspace()
-            await actor.projections.flush(actor.session, actor.ledger.stream_sequence, now=True)
+            await actor.projections.flush(actor.ledger, now=True)
         await self._finish(delivery, command, answer)
 
     async def _fork(self, delivery: Delivery, command: commands.CreateBranch) -> None:

@@ -41,6 +41,14 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """The log is to be archived as this copy."""
+
+    command_id: str
+    copy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartTick:
     """A tick reached the front of its branch's queue and passed the middlewares."""
 
@@ -179,5 +187,6 @@ Input: TypeAlias = (
     | Fork
     | RestoreTo
     | Resumed
+    | Mark
     | Simple
 )

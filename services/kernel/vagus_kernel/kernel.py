@@ -16,6 +16,7 @@ from vagus.contract.json import Json
 from vagus.contract.streams import inbox_consumer
 from vagus.contract.subjects import Subjects
 from vagus.runtime import clock
+from vagus.runtime.archive.keeper import Keeper
 from vagus.runtime.beside import beside
 from vagus.runtime.blobs import Blobs
 from vagus.runtime.bucket import Bucket
@@ -180,6 +181,7 @@ async def make_ports(bus: Bus, settings: KernelSettings) -> AsyncIterator[Ports]
                 keep_alive=keep_alive,
                 files=writer,
                 middlewares=middleware.load(settings.middlewares),
+                keeper=Keeper(bus, subjects, replicas=settings.replicas),
             )
         finally:
             tasks.cancel_scope.cancel()  # the writer writes what is left

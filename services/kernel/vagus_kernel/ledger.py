@@ -7,10 +7,11 @@ from typing import Final
 
 from vagus.contract.codec import seal
 from vagus.contract.errors import CheckpointNotFound, Conflict, SessionNotFound, Unavailable
-from vagus.contract.events import BranchCreated, CheckpointCreated, EventRecord
-from vagus.contract.extensions import Memory
+from vagus.contract.events import BranchCreated, CheckpointCreated, Custom, EventRecord
+from vagus.contract.extensions import LogCopied, Memory
 from vagus.contract.ids import MAIN
 from vagus.contract.outcome import tick_output
+from vagus.runtime.archive.keeper import Keeper
 from vagus.runtime.eventlog import At, EventLog, NoStream
 from vagus_kernel.evolve import evolve, inherited
 from vagus_kernel.snapshots import Snapshot, Snapshots
@@ -27,13 +28,20 @@ Seen = Callable[[Sequence[EventRecord]], Awaitable[None]]
 class Ledger:
     """State and log of one session, in step."""
 
-    def __init__(self, session_id: str, log: EventLog, snapshots: Snapshots) -> None:
+    def __init__(
+        self, session_id: str, log: EventLog, snapshots: Snapshots, keeper: Keeper | None = None
+    ) -> None:
         self.session_id = session_id
         self.session: Session | None = None
         """None: the session does not exist."""
         self.stream_sequence = 0
+        self.archived = False
+        """The log is in the archive."""
+        self._marked = False
+        """The log ends with the mark: before anything is written, it is taken back."""
         self._digests: dict[str, str] = {}
         self._log = log
+        self._keeper = keeper
         self._snapshots = snapshots
         self._snapshot_sequence = 0
         self._snapshot_revision = 0
@@ -56,6 +64,8 @@ class Ledger:
                 )
         except SessionNotFound:
             self._start_from(None)
+        if self._keeper is not None and (self._marked or (self.session is not None and self.session.closed)):
+            self.archived = await self._keeper.is_archived(self.session_id)
 
     async def _replay(self, snapshot: Snapshot | None, seen: Seen) -> bool:
         """False: the log does not have what the snapshot was made of, such as after it was restored."""
@@ -64,6 +74,7 @@ class Ledger:
         async with aclosing(self._log.commits(self.session_id, after=max(0, known - 1))) as commits:
             async for commit in commits:
                 records = commit.records()
+                self._marked = _is_mark(records[-1])
                 if not fits:
                     fits = commit.stream_sequence == known and self._digests.get(commit.branch_id) == (
                         records[-1].digest
@@ -85,6 +96,7 @@ class Ledger:
             snapshot.stream_sequence if snapshot is not None else 0
         )
         self._digests = dict(snapshot.digests) if snapshot is not None else {}
+        self._marked = False
         self._events_since = 0
 
     @property
@@ -106,6 +118,7 @@ class Ledger:
         Returns the events as stored, with their digests. Safe to repeat after `OutcomeUnknown` and
         `Unavailable`. Raises what `EventLog.commit` raises; the state is then as before.
         """
+        await self.own()
         branch_id = records[0].branch_id
         sealed = seal(records, await self._previous_digest(records[0]))
         expected = At(self.stream_sequence) if self.stream_sequence else NoStream()
@@ -113,9 +126,22 @@ class Ledger:
             self.session_id, branch_id, sealed, expected, traceparent=traceparent
         )
         self._digests[branch_id] = sealed.digest
+        self._marked = _is_mark(sealed.records[-1])
         self.session = after
         self._events_since += len(records)
         return sealed.records
+
+    async def own(self) -> None:
+        """Take a marked log back, from the archive too: nobody else may write to it, nor move it as it is."""
+        if self._marked and self._keeper is not None:
+            await self._keeper.writable(self.session_id)
+            self._marked = self.archived = False
+
+    async def restore(self) -> None:
+        """Bring the log back if it is in the archive, for reading. Raises as `Keeper.restore`."""
+        if self._keeper is not None:
+            await self._keeper.restore(self.session_id)
+            self.archived = False
 
     async def check(self) -> None:
         """Raise `Conflict` if somebody else has written: what is known here may then be out of date.
@@ -227,3 +253,7 @@ class Ledger:
         self._snapshot_revision = await self._snapshots.write(
             self.session_id, snapshot, self._snapshot_revision
         )
+
+
+def _is_mark(record: EventRecord) -> bool:
+    return isinstance(record.kind, Custom) and record.kind.event_type == LogCopied.event_type

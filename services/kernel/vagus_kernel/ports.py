@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from vagus.contract.subjects import Subjects
+from vagus.runtime.archive.keeper import Keeper
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.runtime.eventlog import EventLog
@@ -35,3 +36,4 @@ class Ports:
     keep_alive: KeepAlive
     files: FileWriter
     middlewares: tuple[Middleware, ...] = field(default=())
+    keeper: Keeper | None = None

@@ -12,6 +12,7 @@ from vagus.contract.messages import decode
 from vagus.contract.policy import PolicyInForce
 from vagus.contract.sessions import SessionSummary
 from vagus.runtime import clock
+from vagus_kernel.ledger import Ledger
 from vagus_kernel.ports import Ports
 from vagus_kernel.state import Session
 
@@ -61,8 +62,9 @@ class Projections:
                 _log.warning("the policy of session %s is published anew: %s", self._session_id, error)
         await self.policy(session)
 
-    async def flush(self, session: Session | None, stream_sequence: int, *, now: bool = False) -> None:
+    async def flush(self, ledger: Ledger, *, now: bool = False) -> None:
         """Write the summary if it is due: at most once a second, or `now`."""
+        session = ledger.session
         if session is None or session.manifest is None or not (self._dirty or now):
             return
         time = anyio.current_time()
@@ -80,7 +82,8 @@ class Projections:
             policy_version=session.policy_version,
             closed=session.closed,
             updated_at=clock.now(),
-            stream_sequence=stream_sequence,
+            stream_sequence=ledger.stream_sequence,
+            archived=ledger.archived,
         )
         try:
             await self._ports.sessions.put(self._session_id, msgspec.json.encode(summary))

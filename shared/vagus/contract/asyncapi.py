@@ -29,6 +29,8 @@ _BRANCH: Final = "{branch}"
 
 _PARAMETERS: Final[dict[str, Schema]] = {
     "session": {"description": "Id of the session: 1 to 64 of A-Z a-z 0-9 _ -."},
+    "copy": {"description": "Name of a copy of a session's log."},
+    "part": {"description": "Which part of it, counted from 0."},
     "branch": {"description": "Id of the branch; every session has main.", "default": "main"},
     "kind": {"description": "Type of the event, such as ToolCallCompleted."},
     "pool": {"description": "Pool of runners.", "default": "default"},
@@ -116,7 +118,12 @@ def document(subjects: Subjects) -> Schema:
             "schemas": schemas.definitions(_SCHEMAS),
         },
         "x-streams": [
-            _plain(spec) for spec in (streams.session_log(subjects, _ANY), *streams.queues(subjects))
+            _plain(spec)
+            for spec in (
+                streams.session_log(subjects, _ANY),
+                *streams.queues(subjects),
+                streams.archive(subjects),
+            )
         ],
         "x-buckets": [
             *(_plain(spec) for spec in streams.buckets(subjects)),
@@ -210,6 +217,17 @@ def _logs(subjects: Subjects) -> tuple[_Channel, ...]:
             receivers=("client",),
             what="One event a message, over all sessions.",
             stream=subjects.named("EVENTS"),
+        ),
+        _Channel(
+            name="archive",
+            address=subjects.archive(_ANY, "{copy}", "{part}"),
+            messages=(
+                _Message(name="ArchivedPart", payload="ArchivedPart", content="application/json+zlib"),
+            ),
+            senders=("kernel",),
+            receivers=("client",),
+            what="An archived log: JSON, compressed by zlib.",
+            stream=subjects.named("ARCHIVE"),
         ),
     )
 
@@ -350,6 +368,7 @@ def _buckets(subjects: Subjects) -> tuple[_Channel, ...]:
             streams.TICKETS, _ANY + ".{ticket}", "ApprovalTicket", "Tickets and how they ended.", "approver"
         ),
         channel(streams.TOOLBOX, "{pool}.{tool}", "ToolboxEntry", "Tools that runners have.", "toolrunner"),
+        channel(streams.ARCHIVED, _ANY, "Placement", "Where logs are that were ever archived.", "kernel"),
         channel(streams.CALLS, _ANY + ".{run}", "Claim", "Who runs a call.", "toolrunner", "kernel"),
     )
 

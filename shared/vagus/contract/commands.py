@@ -78,6 +78,17 @@ class CloseSession(msgspec.Struct, frozen=True, kw_only=True):
     cancel: bool = False
 
 
+class Archiving(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of ArchiveSession."""
+
+    stream_sequence: int | None = None
+    """Only if the log still ends with this commit; None: wherever it ends."""
+
+
+class Restoring(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of RestoreSession."""
+
+
 class _Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
     command_id: Annotated[str, msgspec.Meta(min_length=1, max_length=COMMAND_ID_CHARS)]
     session_id: Id
@@ -165,6 +176,18 @@ class ListSchedules(_Command, frozen=True, kw_only=True):
     list_schedules: ScheduleQuery = ScheduleQuery()
 
 
+class ArchiveSession(_Command, frozen=True, kw_only=True):
+    """Move the session's log to the archive, if the session is at rest."""
+
+    archive_session: Archiving = Archiving()
+
+
+class RestoreSession(_Command, frozen=True, kw_only=True):
+    """Bring the session's log back from the archive now; any command that writes does so by itself."""
+
+    restore_session: Restoring = Restoring()
+
+
 Command: TypeAlias = (
     Tick
     | CreateSession
@@ -179,6 +202,8 @@ Command: TypeAlias = (
     | Schedule
     | Unschedule
     | ListSchedules
+    | ArchiveSession
+    | RestoreSession
 )
 
 BODY: dict[str, str] = {
@@ -195,6 +220,8 @@ BODY: dict[str, str] = {
     "Schedule": "schedule",
     "Unschedule": "unschedule",
     "ListSchedules": "list_schedules",
+    "ArchiveSession": "archive_session",
+    "RestoreSession": "restore_session",
 }
 """The field that holds the body of each type of command."""
 

@@ -141,6 +141,14 @@ class StateSet(Fact, frozen=True, kw_only=True):
     memory: Memory
 
 
+class LogCopied(Fact, frozen=True, kw_only=True):
+    """The mark: the log is being archived as it is with this event. Who would write after it takes it back."""
+
+    event_type = "vagus.log_copied"
+    copy: str
+    """The name of the copy."""
+
+
 KINDS: dict[str, type[Fact]] = {
     cls.event_type: cls
     for cls in (
@@ -154,6 +162,7 @@ KINDS: dict[str, type[Fact]] = {
         TicksDropped,
         BudgetExtended,
         StateSet,
+        LogCopied,
     )
 }
 

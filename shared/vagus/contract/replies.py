@@ -23,6 +23,15 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     closed: bool = True
 
 
+class LogPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """The reply to ArchiveSession and RestoreSession."""
+
+    session_id: str
+    archived: bool
+    stream_sequence: int
+    """Of the log's last commit."""
+
+
 class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
     """The reply to Cancel."""
 

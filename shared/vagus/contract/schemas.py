@@ -12,6 +12,7 @@ import msgspec
 
 from vagus.contract import replies
 from vagus.contract.approvals import Answer, ApprovalTicket, Resolution
+from vagus.contract.archives import ArchivedPart, Placement
 from vagus.contract.blobs import BlobRef
 from vagus.contract.claims import Claim
 from vagus.contract.commands import Command, Reply
@@ -51,10 +52,10 @@ _MESSAGES: Final[tuple[type[msgspec.Struct], ...]] = (
 )  # fmt: skip
 _REPLIES: Final[tuple[type[msgspec.Struct], ...]] = (
     TickOutput, SessionManifest, BranchInfo, BranchMergeResult, replies.Recorded, replies.PolicyVersion,
-    BudgetState, replies.Cancelled, replies.Closed, Scheduled, Schedules, Dropped,
+    BudgetState, replies.Cancelled, replies.Closed, replies.LogPlace, Scheduled, Schedules, Dropped,
 )  # fmt: skip
 _VALUES: Final[tuple[type[msgspec.Struct], ...]] = (
-    SessionSummary, PolicyInForce, ToolboxEntry, Claim, Grant, BlobRef,
+    SessionSummary, PolicyInForce, ToolboxEntry, Claim, Grant, BlobRef, Placement, ArchivedPart,
 )  # fmt: skip
 _COMMANDS: Final[tuple[type[msgspec.Struct], ...]] = get_args(Command)
 

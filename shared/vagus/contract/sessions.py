@@ -54,6 +54,8 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str
     stream_sequence: int
     """Of the commit that this summary was made from."""
+    archived: bool = False
+    """Its log is in the archive."""
 
 
 class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -71,10 +71,10 @@ class BucketSpec(msgspec.Struct, frozen=True, kw_only=True):
     history: int = 1
 
 
-def session_log(subjects: Subjects, session: str) -> StreamSpec:
+def session_log(subjects: Subjects, session: str, generation: int = 0) -> StreamSpec:
     """The log of one session."""
     return StreamSpec(
-        name=subjects.session_stream(session),
+        name=subjects.session_stream(session, generation),
         subjects=(subjects.log(session),),
         retention=Retention.LIMITS,
         deny_delete=True,
@@ -255,5 +255,6 @@ def buckets(subjects: Subjects) -> tuple[BucketSpec, ...]:
         BucketSpec(name=subjects.named(MEMBERS), ttl_s=limits.MEMBER_LEASE_S),
         BucketSpec(name=subjects.named(RETURNS), ttl_s=7 * 24 * 3600.0),
         BucketSpec(name=subjects.named(SNAPSHOTS)),
+        BucketSpec(name=subjects.named(ARCHIVED)),
         BucketSpec(name=subjects.named(SUBSCRIPTIONS)),
     )

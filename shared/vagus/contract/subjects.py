@@ -16,13 +16,13 @@ class Subjects(msgspec.Struct, frozen=True):
 
     # The log ----------------------------------------------------------------------------------------------
 
-    def session_stream(self, session: str) -> str:
-        """The stream that is a session's log."""
-        return f"{self.root.upper()}_S_{session}"
+    def session_stream(self, session: str, generation: int = 0) -> str:
+        """The stream that is a session's log; one that was restored has its number in its name."""
+        return f"{self.root.upper()}_S_{session}" + (f"@{generation}" if generation else "")
 
     def session_of_stream(self, stream: str) -> str:
         """The session whose log `stream` is."""
-        return stream.removeprefix(f"{self.root.upper()}_S_")
+        return stream.removeprefix(f"{self.root.upper()}_S_").partition("@")[0]
 
     def log(self, session: str, branch: str = "*") -> str:
         """Commits of a branch (by default of all)."""
@@ -39,6 +39,18 @@ class Subjects(msgspec.Struct, frozen=True):
     def all_feeds(self) -> str:
         """Where the server republishes to."""
         return f"{self.root}.feed.>"
+
+    def archive(self, session: str = "*", copy: str = "*", part: int | str = "*") -> str:
+        """A part of an archived log."""
+        return f"{self.root}.archive.{session}.{copy}.{part}"
+
+    def restore(self, session: str, generation: int, branch: str = "*") -> str:
+        """Where an archived log is written to a stream that is not yet the session's."""
+        return f"{self.root}.restore.{session}.{generation}.{branch}"
+
+    def restored(self, session: str) -> str:
+        """The server's transform of `restore`: commits of the branch."""
+        return f"{self.root}.session.{session}.{{{{wildcard(1)}}}}"
 
     # The inbox --------------------------------------------------------------------------------------------
 

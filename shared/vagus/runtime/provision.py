@@ -38,7 +38,7 @@ async def ensure(
         SettingsError: Something exists that is not as wanted; the text names field, value and wanted value.
         Unavailable: No connection, or the server has no JetStream.
     """
-    for stream in streams.queues(subjects, partitions):
+    for stream in (*streams.queues(subjects, partitions), streams.archive(subjects)):
         await ensure_stream(bus, stream, replicas)
     for bucket in streams.buckets(subjects):
         await ensure_bucket(bus, bucket, replicas)

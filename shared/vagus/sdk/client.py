@@ -10,10 +10,11 @@ from vagus.contract import limits
 import anyio
 
 from vagus.contract.approvals import ApprovalDecision, ApprovalTicket
-from vagus.contract.commands import CreateSession, NewSession
+from vagus.contract.commands import ArchiveSession, CreateSession, NewSession, RestoreSession
 from vagus.contract.ids import check_id
 from vagus.contract.models import ModelRouting
 from vagus.contract.policy import PolicySet
+from vagus.contract.replies import LogPlace
 from vagus.contract.sessions import SessionManifest, SessionSummary
 from vagus.contract.state import BudgetState
 from vagus.contract.status import Member, Status
@@ -39,6 +40,8 @@ from vagus.sdk.session import Session
 from vagus.sdk.tickets import Tickets
 from vagus.sdk.verification import Verification
 
+MOVE_S: Final = 120.0
+"""How long moving a log is waited for: a million events take about a minute."""
 DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
 EVERYTHING: Final = Filter()
 
@@ -112,6 +115,33 @@ class Client:
     async def sessions(self) -> list[SessionSummary]:
         """All sessions, newest first; each at most a second behind its log."""
         return await self._registry.sessions()
+
+    async def archive_session(self, session_id: str, *, timeout_s: float = MOVE_S) -> LogPlace:
+        """Move a session's log to the archive, where it costs no memory. Idempotent.
+
+        It is read there as before; the next command that writes brings it back.
+
+        Raises:
+            SessionNotFound: There is none of this id.
+            Refused: It is not at rest: a tick runs, a ticket is pending, an input waits.
+            Malformed: Its log is damaged.
+        """
+        return await self._move(ArchiveSession, session_id, timeout_s)
+
+    async def restore_session(self, session_id: str, *, timeout_s: float = MOVE_S) -> LogPlace:
+        """Bring a session's log back from the archive now. Idempotent; raises `SessionNotFound`."""
+        return await self._move(RestoreSession, session_id, timeout_s)
+
+    async def _move(
+        self, kind: type[ArchiveSession] | type[RestoreSession], session_id: str, timeout_s: float
+    ) -> LogPlace:
+        command = kind(
+            command_id=str(uuid4()),
+            session_id=check_id("session id", session_id),
+            actor=self._actor,
+            sent_at=clock.now(),
+        )
+        return await self._dispatch.ask(command, LogPlace, timeout_s=timeout_s)
 
     # People -----------------------------------------------------------------------------------------------
 

@@ -57,5 +57,7 @@ def decide(state: Session | None, given: Input, context: Context) -> Outcome:
             return session.extend_budget(state, given, context)
         case commands.Close():
             return session.close(state, given, context)
+        case inputs.Mark():
+            return session.mark(state, given, context)
         case _:
             assert_never(given)

@@ -17,7 +17,7 @@ from vagus.contract.events import (
     SessionResumed,
     Unknown,
 )
-from vagus.contract.extensions import BudgetExtended, ManifestSet, PolicyWritten
+from vagus.contract.extensions import BudgetExtended, LogCopied, ManifestSet, PolicyWritten
 from vagus.contract.hashing import manifest_hash
 from vagus.contract.ids import MAIN
 from vagus.contract.outcome import HARD_STOP
@@ -26,7 +26,7 @@ from vagus.contract.state import BudgetState, LoopPhase
 from vagus_kernel.decide.approvals import busy
 from vagus_kernel.decide.draft import Decision, Draft, Outcome, Rejected
 from vagus_kernel.decide.tick import writable
-from vagus_kernel.inputs import Context, Create, Resumed
+from vagus_kernel.inputs import Context, Create, Mark, Resumed
 from vagus_kernel.state import Session
 
 RECORDABLE: Final = frozenset(
@@ -160,6 +160,19 @@ def close(session: Session, command: Close, context: Context) -> Outcome:
     draft = Draft(session, MAIN, context, causation=command.command_id, command_id=command.command_id)
     draft.emit(SessionClosed(reason=command.close.reason))
     return draft.decision(Closed(session_id=session.session_id))
+
+
+def mark(session: Session, given: Mark, context: Context) -> Outcome:
+    """Mark the log as being archived; nothing is ever written to that of a closed session anyway."""
+    if session.closed:
+        return Decision(session)
+    for branch in session.branches.values():
+        why = busy(branch)
+        if why is not None:
+            return Rejected(Refused(f"{why}: archive the session when it is at rest"))
+    draft = Draft(session, MAIN, context, causation=given.command_id)
+    draft.emit(LogCopied(copy=given.copy).event())
+    return draft.decision()
 
 
 def resume(session: Session, given: Resumed, context: Context) -> Outcome:

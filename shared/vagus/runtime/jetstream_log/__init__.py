@@ -1,5 +1,5 @@
 """Session logs on JetStream: one stream a session, one message a commit."""
 
-from vagus.runtime.jetstream_log.log import JetStreamLog
+from vagus.runtime.jetstream_log.placed import JetStreamLog
 
 __all__ = ["JetStreamLog"]

@@ -27,6 +27,7 @@ class _Created(msgspec.Struct):
 async def create_consumer(
     bus: Bus,
     subjects: Subjects,
+    stream: str,
     session_id: str,
     branch_id: str | None,
     *,
@@ -42,7 +43,6 @@ async def create_consumer(
         SessionNotFound: There is no such log.
         Unavailable: The server did not do it; asking again with another inbox is safe.
     """
-    stream = subjects.session_stream(session_id)
     wanted = subjects.log(session_id, branch_id or "*")
     try:
         return await create_push_consumer(bus, stream, wanted, inbox=inbox, start=start, options=options)

@@ -1,4 +1,4 @@
-"""`EventLog` on JetStream."""
+"""The logs that are streams now."""
 
 from collections.abc import AsyncGenerator
 from functools import partial
@@ -15,6 +15,7 @@ from vagus.contract.streams import session_log
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import ApiError, Bus
 from vagus.runtime.eventlog import Commit, Expected, events_from
+from vagus.runtime.jetstream_log.names import StreamNames
 from vagus.runtime.jetstream_log.pages import ConsumerPages, DirectPages, Pages
 from vagus.runtime.jetstream_log.patience import TRY_S, patiently
 from vagus.runtime.jetstream_log.stored import NO_MESSAGE, read_error
@@ -36,12 +37,13 @@ class _Info(msgspec.Struct):
     state: _State
 
 
-class JetStreamLog:
-    """An `EventLog` on JetStream.
+class HotLog:
+    """An `EventLog` of those logs that are not archived.
 
     Args:
         bus: The connection.
         subjects: The names.
+        names: Of the streams.
         direct: Read by direct gets: faster, and permitted to kernels only.
         replicas: Of new streams.
         settle_s: How long a commit whose acknowledgement was lost is asked after.
@@ -51,6 +53,7 @@ class JetStreamLog:
         self,
         bus: Bus,
         subjects: Subjects,
+        names: StreamNames,
         *,
         direct: bool = False,
         replicas: int = 1,
@@ -58,9 +61,10 @@ class JetStreamLog:
     ) -> None:
         self._bus = bus
         self._subjects = subjects
+        self._names = names
         self._replicas = replicas
-        self._pages: Pages = (DirectPages if direct else ConsumerPages)(bus, subjects)
-        self._writer = Writer(bus, subjects, settle_s=settle_s)
+        self._pages: Pages = (DirectPages if direct else ConsumerPages)(bus, subjects, names)
+        self._writer = Writer(bus, subjects, names, settle_s=settle_s)
 
     async def create(self, session_id: str) -> None:
         """See `EventLog.create`."""
@@ -83,7 +87,7 @@ class JetStreamLog:
 
     async def head(self, session_id: str) -> int:
         """See `EventLog.head`. The stream's leader answers, so that it is never out of date."""
-        question = f"STREAM.INFO.{self._subjects.session_stream(session_id)}"
+        question = f"STREAM.INFO.{self._names.of(session_id)}"
 
         async def ask() -> dict[str, object]:
             try:
@@ -131,7 +135,7 @@ class JetStreamLog:
         self, session_id: str, *, branch_id: str | None = None, after: int = 0
     ) -> AsyncGenerator[Commit, None]:
         """See `EventLog.follow`."""
-        return follow(self._bus, self._subjects, session_id, branch_id, after)
+        return follow(self._bus, self._subjects, self._names, session_id, branch_id, after)
 
     async def _following(self, session_id: str, after: int, count: int) -> list[Commit]:
         """At least one commit after `after`, without a gap. It is known to be there, so a miss is retried.
@@ -155,7 +159,7 @@ class JetStreamLog:
 
     async def _check_kept(self, session_id: str, sequence: int) -> None:
         """Raise `Malformed` if the store has lost a commit that it had: a leader that has caught up knows."""
-        stream = self._subjects.session_stream(session_id)
+        stream = self._names.of(session_id)
         try:
             if await self.head(session_id) < sequence:
                 return

@@ -12,6 +12,7 @@ from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus, Message
 from vagus.runtime.eventlog import Commit
 from vagus.runtime.jetstream_log.consumer import create_consumer, seconds
+from vagus.runtime.jetstream_log.names import StreamNames
 from vagus.runtime.jetstream_log.patience import patiently
 from vagus.runtime.jetstream_log.stored import Delivery, from_consumer, from_direct_get, read_error
 
@@ -41,9 +42,10 @@ class DirectPages:
     _MOST_BYTES: Final = 4 * limits.MIB
     """A page ends after the commit that passes it."""
 
-    def __init__(self, bus: Bus, subjects: Subjects) -> None:
+    def __init__(self, bus: Bus, subjects: Subjects, names: StreamNames) -> None:
         self._bus = bus
         self._subjects = subjects
+        self._names = names
 
     async def page(
         self, session_id: str, branch_id: str | None, start: int, count: int, *, bare: bool = False
@@ -58,7 +60,7 @@ class DirectPages:
             wanted["next_by_subj"] = self._subjects.log(session_id, branch_id)
         try:
             *found, end = await self._bus.collect(
-                f"$JS.API.DIRECT.GET.{self._subjects.session_stream(session_id)}",
+                f"$JS.API.DIRECT.GET.{self._names.of(session_id)}",
                 msgspec.json.encode(wanted),
                 last=_is_status,
                 timeout_s=limits.REQUEST_TIMEOUT_S,
@@ -81,9 +83,10 @@ class ConsumerPages:
     _SILENCE_S: Final = 1.0
     """After which a page ends with what there is of it."""
 
-    def __init__(self, bus: Bus, subjects: Subjects) -> None:
+    def __init__(self, bus: Bus, subjects: Subjects, names: StreamNames) -> None:
         self._bus = bus
         self._subjects = subjects
+        self._names = names
 
     async def page(
         self, session_id: str, branch_id: str | None, start: int, count: int, *, bare: bool = False
@@ -100,6 +103,7 @@ class ConsumerPages:
             pending = await create_consumer(
                 self._bus,
                 self._subjects,
+                self._names.of(session_id),
                 session_id,
                 branch_id,
                 inbox=inbox,

@@ -11,6 +11,7 @@ from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus, Message
 from vagus.runtime.eventlog import Commit
 from vagus.runtime.jetstream_log.consumer import create_consumer, seconds
+from vagus.runtime.jetstream_log.names import StreamNames
 from vagus.runtime.jetstream_log.patience import PATIENCE_S
 from vagus.runtime.jetstream_log.stored import Delivery, from_consumer
 
@@ -24,14 +25,16 @@ _RETRY_MOST_S: Final = 2.0
 
 
 async def follow(
-    bus: Bus, subjects: Subjects, session_id: str, branch_id: str | None, after: int
+    bus: Bus, subjects: Subjects, names: StreamNames, session_id: str, branch_id: str | None, after: int
 ) -> AsyncGenerator[Commit, None]:
     """See `EventLog.follow`. Only its first attempt to reach the server may fail."""
     pause_s = 0.0
     give_up_at = anyio.current_time() + PATIENCE_S
     while True:
         try:
-            async with _delivered(bus, subjects, session_id, branch_id, after) as messages:
+            async with _delivered(
+                bus, subjects, names.of(session_id), session_id, branch_id, after
+            ) as messages:
                 pause_s = _RETRY_FIRST_S
                 async with aclosing(_commits(bus, session_id, messages)) as commits:
                     async for commit in commits:
@@ -46,7 +49,7 @@ async def follow(
 
 @asynccontextmanager
 async def _delivered(
-    bus: Bus, subjects: Subjects, session_id: str, branch_id: str | None, after: int
+    bus: Bus, subjects: Subjects, stream: str, session_id: str, branch_id: str | None, after: int
 ) -> AsyncIterator[AsyncIterator[Message]]:
     """What a new consumer delivers."""
     inbox = bus.new_inbox()
@@ -54,6 +57,7 @@ async def _delivered(
         await create_consumer(
             bus,
             subjects,
+            stream,
             session_id,
             branch_id,
             inbox=inbox,

@@ -13,7 +13,8 @@ from vagus.contract.errors import Conflict, OutcomeUnknown, SessionNotFound, Tra
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import ApiError, Bus
 from vagus.runtime.eventlog import Expected, split
-from vagus.runtime.jetstream_log.stored import NO_MESSAGE, NO_STREAM
+from vagus.runtime.jetstream_log.names import StreamNames
+from vagus.runtime.jetstream_log.stored import NO_MESSAGE, NO_STREAM, read_error
 
 _BATCH_INCOMPLETE: Final = 10176
 _BATCH_REPEATS_ID: Final = 10201
@@ -38,9 +39,10 @@ class Write(msgspec.Struct, frozen=True):
 class Writer:
     """The writing side of a `JetStreamLog`."""
 
-    def __init__(self, bus: Bus, subjects: Subjects, *, settle_s: float) -> None:
+    def __init__(self, bus: Bus, subjects: Subjects, names: StreamNames, *, settle_s: float) -> None:
         self._bus = bus
         self._subjects = subjects
+        self._names = names
         self._settle_s = settle_s
 
     async def commit(
@@ -130,13 +132,13 @@ class Writer:
         Bytes are compared, not ids: two kernels that decide the same input make the same ids, at different
         times. The leader is asked, because a follower may not have it yet.
         """
-        stream = self._subjects.session_stream(write.session_id)
+        stream = self._names.of(write.session_id)
         try:
             answer = await self._bus.api(f"STREAM.MSG.GET.{stream}", {"seq": write.after + 1})
         except ApiError as error:
             if error.err_code == NO_MESSAGE:
                 raise refusal from None
-            raise
+            raise read_error(write.session_id, error) from error
         except Unavailable as error:
             raise OutcomeUnknown(f"{refusal.message}; and the log cannot be read") from error
         found = msgspec.convert(answer["message"], _StoredMessage)
@@ -147,8 +149,7 @@ class Writer:
     async def _check_stream(self, session_id: str) -> None:
         """Raise `SessionNotFound` if nobody answered because there is no stream."""
         try:
-            stream = self._subjects.session_stream(session_id)
-            await self._bus.api(f"STREAM.INFO.{stream}", timeout_s=CHECK_S)
+            await self._bus.api(f"STREAM.INFO.{self._names.of(session_id)}", timeout_s=CHECK_S)
         except ApiError as error:
             if error.err_code == NO_STREAM:
                 raise SessionNotFound(f"session not found: {session_id}") from error

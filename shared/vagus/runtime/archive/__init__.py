@@ -1,0 +1,1 @@
+"""Archived logs: reading them where they are, and moving logs there and back."""
