@@ -16,7 +16,9 @@ from vagus.contract.streams import RELAYED, events
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
+from vagus.runtime.inspection import inspect
 from vagus.runtime.provision import ensure, ensure_firehose
+from vagus.sdk.operations import Operations
 from vagus_relay.firehose import Firehose
 from vagus_relay.relay import serve
 from vagus_relay.settings import Beginning, RelaySettings
@@ -215,6 +217,22 @@ async def test_a_log_that_is_gone_or_broken_holds_up_no_other(
         await logs.commit("well", "three")
         await eventually(lambda: _counted(reader, {"gone": 1, "broken": 1, "well": 3}))
         assert "gone" not in firehose.tracks
+
+
+async def test_an_operator_sees_relays_and_what_they_have_made(
+    bus: Bus, subjects: Subjects, logs: Logs, reader: Downstream
+) -> None:
+    async def seen() -> dict[str, str]:
+        return {found.name: found.problem for found in await inspect(bus, subjects, partitions=1)}
+
+    made = {subjects.named("EVENTS"), f"KV_{subjects.named(RELAYED)}"}
+    assert not made & set(await seen())
+    async with relay(bus, subjects, "one"):
+        members = await Operations(bus=bus, subjects=subjects).members()
+        assert [(member.kind, member.name) for member in members] == [("relay", "relay.one")]
+    assert {name: problem for name, problem in (await seen()).items() if name in made} == dict.fromkeys(
+        made, ""
+    )
 
 
 async def _counted(reader: Downstream, wanted: dict[str, int]) -> bool:

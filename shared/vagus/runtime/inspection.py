@@ -18,6 +18,7 @@ from vagus.runtime.provision import (
 )
 
 ANSWER_S: Final = 2.0
+MISSING: Final = "is missing"
 UNLED: Final = "does not answer"
 """The problem of what has no leader: too many of its servers are away, or a new leader is being chosen."""
 
@@ -53,6 +54,7 @@ async def inspect(bus: Bus, subjects: Subjects, *, partitions: int, replicas: in
     found = [
         await _compare(bus, f"STREAM.INFO.{config['name']}", str(config["name"]), config) for config in wanted
     ]
+    found += await _firehose(bus, subjects, replicas)
     consumers = (
         *streams.inbox_consumers(subjects, partitions),
         streams.gate_consumer(subjects),
@@ -65,11 +67,25 @@ async def inspect(bus: Bus, subjects: Subjects, *, partitions: int, replicas: in
     return found
 
 
+async def _firehose(bus: Bus, subjects: Subjects, replicas: int) -> list[Found]:
+    """What relays have made, whatever they were told to keep; nothing where none has ever run."""
+    wanted = (
+        stream_config(streams.events(subjects), replicas),
+        bucket_config(streams.relayed(subjects), replicas),
+    )
+    found = []
+    for config in wanted:
+        name = str(config["name"])
+        shape = {field: value for field, value in config.items() if field not in ("max_age", "max_bytes")}
+        found.append(await _compare(bus, f"STREAM.INFO.{name}", name, shape))
+    return [] if all(item.problem == MISSING for item in found) else found
+
+
 async def _compare(bus: Bus, question: str, name: str, wanted: Config) -> Found:
     try:
         answer = await bus.api(question, timeout_s=ANSWER_S)
     except ApiError as error:
-        return Found(name=name, problem="is missing" if error.code == 404 else error.description)
+        return Found(name=name, problem=MISSING if error.code == 404 else error.description)
     except OutcomeUnknown:
         return Found(name=name, problem=UNLED)
     has = answer.get("config")

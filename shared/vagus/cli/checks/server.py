@@ -12,7 +12,7 @@ from vagus.contract.streams import MEMBERS
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus, connect
-from vagus.runtime.inspection import UNLED, Found, inspect
+from vagus.runtime.inspection import MISSING, UNLED, Found, inspect
 from vagus.runtime.settings import Access, read_settings
 
 CONNECT_S: Final = 3.0
@@ -79,7 +79,7 @@ async def _streams(bus: Bus, subjects: Subjects) -> list[Finding]:
 
 
 def _mend(problems: set[str]) -> str:
-    if problems == {"is missing"}:
+    if problems == {MISSING}:
         return f"{_UP}: the first process makes them"
     if UNLED in problems:
         return "start the servers that are away; after the death of one, leaders are chosen within 10 s"
@@ -103,7 +103,8 @@ async def _members(bus: Bus, subjects: Subjects) -> list[Finding]:
     except Unavailable:
         keys = []  # the bucket is missing, as was said
     alive = Counter(key.partition(".")[0] for key in keys)
-    return [
+    told = [
         well(kind, f"{alive[kind]} alive") if alive[kind] else ill(kind, "none alive", f"{_UP}, or {command}")
         for kind, command in _KINDS.items()
     ]
+    return told + ([well("relay", f"{alive['relay']} alive")] if alive["relay"] else [])
