@@ -7,12 +7,15 @@ import typer
 
 from vagus.cli import (
     approvals,
+    backup,
     branch,
     dead,
     demo,
     doctor,
     drain,
     events,
+    keys,
+    permissions,
     policy,
     provision,
     schedule,
@@ -68,7 +71,11 @@ app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)
 app.command("status")(status.status)
 app.command("drain")(drain.drain)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("provision")(provision.provision)
+app.command("keys")(keys.keys)
+app.command("permissions")(permissions.print_permissions)
 
 
 def _print_version(asked: bool) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from vagus.cli.options import SERVER, AsJson, Server
 from vagus.cli.output import print_line, show
+from vagus.contract import limits
 
 
 class Provisioned(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +29,18 @@ def provision(
     replicas: Annotated[
         int, typer.Option("--replicas", envvar="VAGUS_REPLICAS", min=1, max=5, help="Copies of each stream.")
     ] = 1,
+    events_age_s: Annotated[
+        float,
+        typer.Option(
+            "--events-age", envvar="VAGUS_EVENTS_AGE_S", min=0, help="Seconds the firehose keeps an event."
+        ),
+    ] = limits.EVENTS_AGE_S,
+    events_bytes: Annotated[
+        int,
+        typer.Option(
+            "--events-bytes", envvar="VAGUS_EVENTS_BYTES", min=-1, help="Bytes it keeps; -1: any number."
+        ),
+    ] = -1,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -38,19 +51,21 @@ def provision(
     """
     import anyio
 
+    from vagus.contract.streams import events
     from vagus.contract.subjects import Subjects
     from vagus.runtime.bus import connect
-    from vagus.runtime.provision import ensure
+    from vagus.runtime.provision import ensure, ensure_firehose
     from vagus.runtime.settings import Access, read_settings
 
-    made = Provisioned(
-        root_subject=os.environ.get("VAGUS_ROOT_SUBJECT", "vagus"), partitions=partitions, replicas=replicas
-    )
+    subjects = Subjects(root=os.environ.get("VAGUS_ROOT_SUBJECT", "vagus"))
+    made = Provisioned(root_subject=subjects.root, partitions=partitions, replicas=replicas)
 
     async def work() -> None:
         access = read_settings(Access, os.environ)
         async with connect(server, name="vagus-provision", access=access) as bus:
-            await ensure(bus, Subjects(root=made.root_subject), partitions=partitions, replicas=replicas)
+            await ensure(bus, subjects, partitions=partitions, replicas=replicas)
+            firehose = events(subjects, max_age_s=events_age_s, max_bytes=events_bytes)
+            await ensure_firehose(bus, subjects, firehose, replicas=replicas)
 
     anyio.run(work)
     show(made, as_json=as_json, render=_told)

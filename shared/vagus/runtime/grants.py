@@ -91,12 +91,12 @@ class GrantVerifier:
         return False
 
 
-def generate_key(path: Path) -> str:
+def generate_key(path: Path, *, login: bool = False) -> str:
     """Make a key pair, store its seed at `path` and return its public key.
 
-    The file has mode 0600; FileExistsError if there is one.
+    To sign grants, or to log in to NATS. The file has mode 0600; FileExistsError if there is one.
     """
-    seed = _encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_ACCOUNT)
+    seed = _encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER if login else nkeys.PREFIX_BYTE_ACCOUNT)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(seed + b"\n")

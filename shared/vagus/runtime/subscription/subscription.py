@@ -118,7 +118,7 @@ class Subscription:
         """
         until = anyio.current_time() + within_s
         limit = min(limit, self._prefetch)
-        while self._bench.waiting < limit and anyio.current_time() < until:
+        while self._bench.waiting < limit and not self._bench.alone and anyio.current_time() < until:
             await self._wait(until)
         while not (taken := await self._take(limit)) and anyio.current_time() < until:
             await self._wait(until)  # all that is there waits behind what is in hand
