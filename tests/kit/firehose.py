@@ -7,7 +7,7 @@ from vagus.contract import limits, streams
 from vagus.contract.clock import format_ns
 from vagus.contract.codec import encode_record
 from vagus.contract.events import EventKind, EventRecord, UserMessage
-from vagus.contract.streams import BucketSpec, Retention, StreamSpec
+from vagus.contract.streams import BucketSpec
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
@@ -24,11 +24,7 @@ class Firehose:
 
     async def make(self) -> None:
         """Make the stream, the dead letters, and the buckets that subscribers need."""
-        name, subject = self._subjects.named("EVENTS"), self._subjects.event()
-        await ensure_stream(
-            self._bus,
-            StreamSpec(name=name, subjects=(subject,), retention=Retention.LIMITS, allow_direct=True),
-        )
+        await ensure_stream(self._bus, streams.events(self._subjects))
         (dead,) = (
             spec for spec in streams.queues(self._subjects) if spec.name == self._subjects.named("DEAD")
         )

@@ -16,6 +16,8 @@ from vagus.cli import (
     events,
     keys,
     permissions,
+    keys,
+    permissions,
     policy,
     provision,
     schedule,
@@ -74,6 +76,8 @@ app.command("drain")(drain.drain)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("provision")(provision.provision)
+app.command("keys")(keys.keys)
+app.command("permissions")(permissions.print_permissions)
 app.command("keys")(keys.keys)
 app.command("permissions")(permissions.print_permissions)
 

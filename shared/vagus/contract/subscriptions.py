@@ -1,5 +1,6 @@
 """Subscriptions: which events somebody wants, and how far a durable subscription has come."""
 
+from functools import lru_cache
 from itertools import product
 from typing import Final
 
@@ -84,6 +85,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The lease of who works on it; None: it was put down in good order."""
 
 
+@lru_cache(maxsize=4096)
 def partition_of(session: str, partitions: int) -> int:
     """The share that a session's events belong to."""
     return int.from_bytes(blake3(session.encode()).digest(4), "big") % partitions

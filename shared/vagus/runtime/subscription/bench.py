@@ -65,11 +65,6 @@ class Bench:
         self.held += 1
         self.waiting += 1
 
-    @property
-    def alone(self) -> bool:
-        """Whether what is handed out next comes alone, so that there is nothing to collect."""
-        return bool(self._ready and self._ready[0].waiting and self._ready[0].waiting[0].failures)
-
     def take(self, limit: int, now: float) -> list[Item]:
         """Hand out at most `limit` events, of each session consecutive ones; none if all must wait.
 

@@ -20,11 +20,11 @@ _HEADERS: Final = 32 * limits.KIB
 _RETRY_S: Final = 1.0
 
 
-async def bury(bus: Bus, subjects: Subjects, name: str, stream: str, item: Item, reason: str) -> None:
+async def bury(bus: Bus, subjects: Subjects, name: str, item: Item, reason: str) -> None:
     """Make an event a dead letter; returns when it is stored, however long that takes."""
     subject = subjects.event(item.session, item.branch, item.kind)
     room = bus.max_payload - _HEADERS
-    origin = f"{stream}.{item.position}"
+    origin = f"{subjects.named('EVENTS')}.{item.position}"
     headers = {
         "Vagus-Reason": f"subscription {name}: {' '.join(reason.split())}"[:REASON_CHARS],
         "Vagus-Subject": subject,

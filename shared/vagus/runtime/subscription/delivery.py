@@ -9,7 +9,7 @@ from vagus.contract.subscriptions import Cursor
 from vagus.runtime.subscription.bench import Item
 
 
-class Desk(Protocol):
+class Settling(Protocol):
     """Where deliveries are settled."""
 
     def settle(self, item: Item, handed: int) -> None:
@@ -31,7 +31,7 @@ class Delivery:
     It may be kept as long as one likes: no other event of its session comes meanwhile.
     """
 
-    def __init__(self, desk: Desk, item: Item) -> None:
+    def __init__(self, desk: Settling, item: Item) -> None:
         self._desk = desk
         self._item = item
         self._handed = item.handed

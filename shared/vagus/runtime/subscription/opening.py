@@ -22,6 +22,8 @@ from vagus.runtime.bus import Bus
 from vagus.runtime.members import Lease, members
 from vagus.runtime.subscription.alone import Alone
 from vagus.runtime.subscription.bench import Bench
+from vagus.runtime.subscription.desk import Desk
+from vagus.runtime.subscription.intake import Intake
 from vagus.runtime.subscription.reader import place
 from vagus.runtime.subscription.shares import Shares
 from vagus.runtime.subscription.subscription import Subscription
@@ -65,51 +67,39 @@ async def subscribe(
         InvalidId: The durable name is not one.
         Malformed: The start is none.
     """
-    bench = Bench()
     if durable is None:
         alone = Alone(await beginning(bus, subjects, filter, start))
-        one = Subscription(
-            bus,
-            subjects,
-            filter,
-            bench=bench,
-            name=UNNAMED,
-            partitions=1,
-            prefetch=prefetch,
-            retry_s=retry_s,
-            shares=alone,
-        )
-        async with beside(one.read, one.bury):
-            yield one
+        desk = Desk(bus, subjects, UNNAMED, bench=Bench(), shares=alone, retry_s=retry_s)
+        intake = Intake(bus, subjects, filter, desk=desk, shares=alone, partitions=1, prefetch=prefetch)
+        async with beside(intake.run, desk.bury):
+            yield Subscription(desk, intake, prefetch)
         return
     subscribed = await _declared(bus, subjects, check_id("durable name", durable), filter, start)
     me = f"subscriber.{durable}.{secrets.token_hex(6)}"
-    async with (
-        Lease(bus, subjects, me),
-        members(bus, subjects, f"subscriber.{durable}.*") as view,
-    ):
+    async with Lease(bus, subjects, me), members(bus, subjects, f"subscriber.{durable}.*") as view:
+        bench = Bench()
         shares = Shares(bus, subjects, durable, subscribed, me=me, view=view, bench=bench, prefetch=prefetch)
-        shared = Subscription(
+        desk = Desk(bus, subjects, durable, bench=bench, shares=shares, retry_s=retry_s)
+        intake = Intake(
             bus,
             subjects,
             filter,
-            bench=bench,
-            name=durable,
+            desk=desk,
+            shares=shares,
             partitions=subscribed.partitions,
             prefetch=prefetch,
-            retry_s=retry_s,
-            shares=shares,
         )
-        shares.on_change(shared.reshare)
-        broken = False
+        shares.on_change(desk.ring, intake.begin_anew)
+        failure: Exception | None = None
         try:
-            async with beside(shares.run, shared.read, shared.bury):
-                yield shared
-        except Exception:
-            broken = True
-            raise
+            async with beside(shares.run, intake.run, desk.bury):
+                yield Subscription(desk, intake, prefetch)
+        except Exception as error:  # raised below, as it is, not in the group of those who watch members
+            failure = error
         finally:
-            await shares.leave(broken=broken)
+            await shares.leave(broken=failure is not None)
+    if failure is not None:
+        raise failure
 
 
 async def beginning(bus: Bus, subjects: Subjects, filter: Filter, start: Start) -> int:  # noqa: A002

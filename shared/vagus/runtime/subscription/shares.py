@@ -17,7 +17,7 @@ from vagus.contract.errors import Conflict, NotFound, OutcomeUnknown, Unavailabl
 from vagus.contract.messages import decode
 from vagus.contract.subjects import Subjects
 from vagus.contract.subscriptions import Checkpoint, Subscribed
-from vagus.runtime.bucket import Bucket
+from vagus.runtime.bucket import Bucket, Entry
 from vagus.runtime.bus import Bus
 from vagus.runtime.members import Members, owned
 from vagus.runtime.subscription.bench import Bench, Item
@@ -81,16 +81,17 @@ class Shares:
         self._view = view
         self._bench = bench
         self._prefetch = prefetch
-        self._changed: Callable[[bool], None] = _nobody
+        self._changed: Callable[[], None] = _nothing
+        self._come: Callable[[], None] = _nothing
         self._shares: dict[int, Share] = {}
         self._valid_until = 0.0
         self._wanting = False
         self.read_to = subscribed.after
         """All events up to here were looked at, for every share."""
 
-    def on_change(self, changed: Callable[[bool], None]) -> None:
-        """Call `changed` when shares have gone, or, with True, come."""
-        self._changed = changed
+    def on_change(self, changed: Callable[[], None], come: Callable[[], None]) -> None:
+        """Call `changed` when shares have come or gone, and `come` when reading must begin anew for it."""
+        self._changed, self._come = changed, come
 
     @property
     def held(self) -> Mapping[int, Share]:
@@ -104,13 +105,14 @@ class Shares:
 
     async def run(self) -> None:
         """Take and give, for ever; raises `NotFound` when the subscription was removed."""
+        pause_s = HAND_OVER_S
         while True:
             try:
                 await self._round()
             except (OutcomeUnknown, Unavailable) as error:
                 log.info("subscription %s: %s", self._name, error)
-            pause_s = HAND_OVER_S if self._wanting else limits.CHECKPOINT_S
-            with anyio.move_on_after(pause_s):
+            pause_s = min(2 * pause_s, limits.CHECKPOINT_S) if self._wanting else HAND_OVER_S
+            with anyio.move_on_after(pause_s if self._wanting else limits.CHECKPOINT_S):
                 await self._view.changed()
 
     async def _round(self) -> None:
@@ -118,16 +120,17 @@ class Shares:
         if await self._bucket.get(self._name, fresh=True) is None:
             raise NotFound(f"the subscription {self._name} was removed")
         wanted = owned(self._subscribed.partitions, self._me, self._view.live)
+        doubtful = not self.valid  # perhaps we stood still, and others have taken what was ours
         for share in tuple(self._shares.values()):
             if share.partition not in wanted and not share.leaving:
+                share.position.passed(self.read_to)  # what comes from now on is for whoever has it next
                 share.leaving = True
                 self._bench.drop(share.partition, keep_hand=True)
             if share.leaving and not self._bench.hand_of(share.partition):
                 await self._put_down(share)
-            elif share.changed or anyio.current_time() - share.written_at > LATE_S:
+            elif doubtful or share.changed or anyio.current_time() - share.written_at > LATE_S:
                 await self.write(share)
-        taken = [await self._take(partition) for partition in sorted(wanted - self._shares.keys())]
-        found = {share.partition: share for share in taken if share is not None}
+        found = await self._take(wanted - self._shares.keys())
         self._wanting = (self._shares.keys() | found.keys()) != wanted
         self._valid_until = began + VALID_S
         if found:
@@ -135,29 +138,43 @@ class Shares:
 
     def _add(self, found: Mapping[int, Share]) -> None:
         """Shares are ours from now on; reading begins anew where the first of all is."""
-        for share in self._shares.values():
+        for share in self._staying():
             share.position.passed(self.read_to)
         self._shares.update(found)
-        self.read_to = min(share.position.floor for share in self._shares.values())
-        self._changed(True)
+        self.read_to = min(share.position.floor for share in self._staying())
+        self._come()
+        self._changed()
 
-    async def _take(self, partition: int) -> Share | None:
-        """A share that nobody holds who lives."""
-        entry = await self._bucket.get(self._key(partition), fresh=True)
-        old = Checkpoint(position=self._subscribed.after)
-        if entry is not None:
-            old = decode(entry.value, Checkpoint)
-        if old.holder not in (None, self._me) and old.holder in self._view.live:
+    def _staying(self) -> list[Share]:
+        return [share for share in self._shares.values() if not share.leaving]
+
+    async def _take(self, partitions: Collection[int]) -> dict[int, Share]:
+        """Of these shares, those that nobody holds who lives."""
+        if not partitions:
+            return {}
+        entries = {entry.key: entry for entry in await self._bucket.entries(f"{self._name}.*")}
+        taken = [
+            await self._take_one(partition, entries.get(self._key(partition)))
+            for partition in sorted(partitions)
+        ]
+        return {share.partition: share for share in taken if share is not None}
+
+    async def _take_one(self, partition: int, entry: Entry | None) -> Share | None:
+        key = self._key(partition)
+        old = (
+            Checkpoint(position=self._subscribed.after) if entry is None else decode(entry.value, Checkpoint)
+        )
+        died = old.holder not in (None, self._me)
+        if died and old.holder in self._view.live:
             return None
         mine = msgspec.json.encode(msgspec.structs.replace(old, holder=self._me))
         try:
             if entry is None:
-                revision = await self._bucket.create(self._key(partition), mine)
+                revision = await self._bucket.create(key, mine)
             else:
-                revision = await self._bucket.update(self._key(partition), mine, entry.revision)
+                revision = await self._bucket.update(key, mine, entry.revision)
         except Conflict:
             return None
-        died = old.holder not in (None, self._me)
         if died:
             log.warning(
                 "subscription %s: %s is gone, share %d goes on here", self._name, old.holder, partition
@@ -175,7 +192,7 @@ class Shares:
         self._lose(share)
 
     async def _store(self, share: Share, holder: str | None) -> bool:
-        if share.position.passed(self.read_to):
+        if not share.leaving and share.position.passed(self.read_to):
             log.warning(
                 "subscription %s: events were dropped by the server before they were done", self._name
             )
@@ -205,7 +222,7 @@ class Shares:
     def _lose(self, share: Share) -> None:
         self._shares.pop(share.partition, None)
         self._bench.drop(share.partition)
-        self._changed(False)
+        self._changed()
 
     async def note(self, items: Collection[Item]) -> None:
         """Write down, where the last holder has died, that these are tried now: it may be because of one."""
@@ -246,5 +263,5 @@ class Shares:
         return f"{self._name}.{partition}"
 
 
-def _nobody(more: bool) -> None:
+def _nothing() -> None:
     """Nobody listens yet."""
