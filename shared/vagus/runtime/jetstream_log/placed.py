@@ -182,7 +182,6 @@ class JetStreamLog:
         if placement.archived:
             return placement
         if placement.generation == self._names.generation(session_id):
-            await self._graves.check(session_id)
             raise missing
         self._names.learn(session_id, placement.generation)
         return None
