@@ -414,6 +414,21 @@ async def test_of_a_batch_that_fails_only_the_one_at_fault_is_given_up(
     assert (await dead_letter(client)).session_id == "bad"
 
 
+async def test_a_batch_waits_while_all_that_is_there_is_behind_what_is_in_hand(
+    bus: Bus, subjects: Subjects, firehose: Firehose
+) -> None:
+    for _ in range(5):
+        await firehose.put("a")
+    async with subscribe(bus, subjects, ALL) as subscription:
+        (first,) = await subscription.batch(limit=1, within_s=20)
+        with anyio.fail_after(20):
+            assert await subscription.batch(limit=2, within_s=0.2) == []
+            async with anyio.create_task_group() as group:
+                group.start_soon(first.ack)
+                batch = await subscription.batch(limit=2, within_s=20)
+        assert [each.event_id for each in batch] == ["a-main-2", "a-main-3"]
+
+
 # Bounds ---------------------------------------------------------------------------------------------------
 
 

@@ -164,7 +164,10 @@ def test_what_failed_in_a_batch_comes_alone() -> None:
     bench.take(2, 0)
     bench.fail(items[0], due=1)
     bench.fail(items[1], due=1)
-    assert [ids(bench.take(9, 1)) for _ in range(4)] == [["c-3"], ["a-1"], ["b-2"], []]
+    assert not bench.is_alone(0.5)
+    assert ids(bench.take(9, 0.5)) == ["c-3"]
+    assert bench.is_alone(1)
+    assert [ids(bench.take(9, 1)) for _ in range(3)] == [["a-1"], ["b-2"], []]
 
 
 def test_an_event_that_others_have_failed_comes_alone() -> None:

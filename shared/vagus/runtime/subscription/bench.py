@@ -65,6 +65,13 @@ class Bench:
         self.held += 1
         self.waiting += 1
 
+    def is_alone(self, now: float) -> bool:
+        """Whether what is handed out next comes alone, so that there is nothing to collect."""
+        self._wake(now)
+        while self._ready and not self._ready[0].waiting:
+            self._ready.popleft()
+        return bool(self._ready and self._ready[0].waiting[0].failures)
+
     def take(self, limit: int, now: float) -> list[Item]:
         """Hand out at most `limit` events, of each session consecutive ones; none if all must wait.
 

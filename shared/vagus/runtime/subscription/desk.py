@@ -101,10 +101,9 @@ class Desk:
         """Events that are not settled."""
         return self._bench.held
 
-    @property
-    def waiting(self) -> int:
-        """Of these, those that are not handed out."""
-        return self._bench.waiting
+    def has_enough(self, limit: int) -> bool:
+        """Whether it is of no use to wait for more before taking `limit`."""
+        return self._bench.waiting >= limit or self._bench.is_alone(anyio.current_time())
 
     # Handing out ------------------------------------------------------------------------------------------
 

@@ -44,9 +44,11 @@ class Subscription:
         """
         until = anyio.current_time() + within_s
         limit = min(limit, self._prefetch)
-        while self._desk.waiting < limit and anyio.current_time() < until:
+        while not self._desk.has_enough(limit) and anyio.current_time() < until:
             await self._desk.wait(until)
-        return await self._desk.take(limit)
+        while not (taken := await self._desk.take(limit)) and anyio.current_time() < until:
+            await self._desk.wait(until)  # all that is there waits behind what is in hand
+        return taken
 
     async def ack(self, batch: Collection[Delivery]) -> None:
         """All of these are done."""
