@@ -9,7 +9,7 @@ import anyio
 import msgspec
 
 from chaos.checker.check import Options, check
-from chaos.checker.log import CannotCheck, server
+from chaos.checker.log import CannotCheck, Login, server
 from chaos.checker.report import PROVEN, Report, lines
 
 CLEAN, VIOLATED, UNCHECKED = 0, 1, 2
@@ -27,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
         unfinished=given.unfinished,
     )
     try:
-        report = anyio.run(_check, given.server, given.credentials, options)
+        login = Login(given.credentials, given.nkey, given.tls_ca, given.inbox_prefix)
+        report = anyio.run(_check, given.server, login, options)
     except CannotCheck as error:
         print(f"cannot check: {error}", file=sys.stderr)
         return UNCHECKED
@@ -38,8 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     return CLEAN if report.ok else VIOLATED
 
 
-async def _check(url: str, credentials: str | None, options: Options) -> Report:
-    async with server(url, credentials) as source:
+async def _check(url: str, login: Login, options: Options) -> Report:
+    async with server(url, login) as source:
         return await check(source, options)
 
 
@@ -53,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--server", required=True, metavar="URL", help="of the nats-server")
     parser.add_argument("--credentials", metavar="FILE", help="to log in with: a .creds file")
+    parser.add_argument("--nkey", metavar="FILE", help="to log in with: the seed of an nkey")
+    parser.add_argument("--tls-ca", metavar="FILE", help="whose certificates are trusted, in PEM form")
+    parser.add_argument("--inbox-prefix", default="_INBOX", help="of the subjects that replies come on")
     parser.add_argument("--root", default="vagus", help="root token of subjects and streams")
     parser.add_argument(
         "--accepted",

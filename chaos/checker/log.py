@@ -1,5 +1,6 @@
 """Reading: messages of streams, from a server or from wherever else they were kept."""
 
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final, NamedTuple, Protocol
@@ -55,14 +56,26 @@ class _Page(msgspec.Struct):
     streams: list[str] | None = None
 
 
+class Login(NamedTuple):
+    """How to log in: files, and the prefix of the subjects that replies come on."""
+
+    credentials: str | None = None
+    nkey: str | None = None
+    ca: str | None = None
+    inbox_prefix: str = "_INBOX"
+
+
 @asynccontextmanager
-async def server(url: str, credentials: str | None = None) -> AsyncIterator["Server"]:
-    """Connect to a server; raises `CannotCheck` if that cannot be done."""
+async def server(url: str, login: Login = Login()) -> AsyncIterator["Server"]:  # noqa: B008 -- immutable
+    """Connect to a server (several: comma-separated); raises `CannotCheck` if that cannot be done."""
     try:
         client = await nats.connect(
-            url,
+            url.split(","),
             name="checker",
-            user_credentials=credentials,
+            user_credentials=login.credentials,
+            nkeys_seed=login.nkey,
+            tls=None if login.ca is None else ssl.create_default_context(cafile=login.ca),
+            inbox_prefix=login.inbox_prefix,
             connect_timeout=CONNECT_S,
             max_reconnect_attempts=4,
             reconnect_time_wait=0.5,
