@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vagus.contract.approvals import ApprovalDecision, ApprovalTicket, TicketState
+    from vagus.contract.erasures import Erasure
     from vagus.contract.errors import (
         ApprovalNotPending,
         BranchExists,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         OutcomeUnknown,
         Permanent,
         Refused,
+        SessionErased,
         SessionNotFound,
         SettingsError,
         ToolFailure,
@@ -84,6 +86,7 @@ __all__ = [
     "Cursor",
     "DeadLetter",
     "Delivery",
+    "Erasure",
     "Event",
     "EventKind",
     "EventRecord",
@@ -104,6 +107,7 @@ __all__ = [
     "RiskLevel",
     "Scheduled",
     "Session",
+    "SessionErased",
     "SessionManifest",
     "SessionNotFound",
     "SessionSummary",
@@ -131,6 +135,7 @@ __all__ = [
 
 _HOMES = {
     "vagus.contract.approvals": ("ApprovalDecision", "ApprovalTicket", "TicketState"),
+    "vagus.contract.erasures": ("Erasure",),
     "vagus.contract.events": ("EventKind", "EventRecord"),
     "vagus.contract.models": ("ModelRouting",),
     "vagus.contract.policy": ("PolicySet",),

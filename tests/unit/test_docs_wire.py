@@ -20,6 +20,7 @@ from vagus.contract.archives import ArchivedPart, Placement
 from vagus.contract.blobs import BlobRef
 from vagus.contract.claims import Claim
 from vagus.contract.codec import decode_record, seal, verify
+from vagus.contract.erasures import Erasure
 from vagus.contract.events import BranchCreated, EventKind, EventRecord, Message, catalogue
 from vagus.contract.grants import Grant, call_hash
 from vagus.contract.live import ToolProgress
@@ -41,7 +42,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     shape.__name__: shape
     for shape in (
         Answer, ApprovalTicket, ArchivedPart, BlobRef, BranchInfo, BranchMergeResult, BudgetState,
-        Cancelled, Checkpoint, Claim, Closed, Dropped, GateRequest, Grant, LogPlace, Placement,
+        Cancelled, Checkpoint, Claim, Closed, Dropped, Erasure, GateRequest, Grant, LogPlace, Placement,
         PolicyInForce, PolicyVersion, Recorded, Report, Resolution, Schedules, SessionManifest,
         SessionSummary, Subscribed, ToolboxEntry, ToolProgress, ToolRequest, Verdict,
     )

@@ -26,6 +26,7 @@ from vagus.contract.errors import (
     OutcomeUnknown,
     Permanent,
     Refused,
+    SessionNotFound,
     Transient,
     Unavailable,
     VagusError,
@@ -464,6 +465,11 @@ class Actor:
         self.ports.keep_alive.drop(delivery)
         self._unsettled.pop(delivery, None)
         delivery.forget()
+
+    async def forget_session(self, missing: SessionNotFound) -> None:
+        """Keep nothing of the session, not even what was about to be kept: it is being erased."""
+        await self._snapshot_kept.wait()
+        self.ledger.forget(missing)
 
     async def make_workspace(self) -> None:
         """Make the session's folder, unless it is there; blocking work in a thread."""

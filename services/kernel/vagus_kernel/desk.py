@@ -10,19 +10,21 @@ import msgspec
 
 from vagus.contract import commands
 from vagus.contract.commands import Command
-from vagus.contract.errors import Permanent, Refused, SessionNotFound, VagusError
+from vagus.contract.errors import Permanent, Refused, SessionErased, VagusError
 from vagus.contract.ids import Mint
 from vagus.contract.models import ModelRouting
 from vagus.contract.replies import Cancelled
 from vagus.contract.schedules import Schedules
 from vagus.contract.sessions import SessionManifest
 from vagus.runtime import clock, telemetry
+from vagus.runtime.faults import hit
 from vagus.runtime.queue import Delivery
 from vagus_kernel import inputs
 from vagus_kernel.archiving import Archiving
 from vagus_kernel.decide import Decision
 from vagus_kernel.decide.branches import fork_point, unmergeable
 from vagus_kernel.decide.tick import writable
+from vagus_kernel.erasing import CLOSED, Erasing
 from vagus_kernel.inputs import Input
 from vagus_kernel.lanes import Held
 from vagus_kernel.state import Branch
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from vagus_kernel.actor import Actor
     from vagus_kernel.turns import Turns
 
-_Ending: TypeAlias = commands.Cancel | commands.MergeBranch | commands.Close
+_Ending: TypeAlias = commands.Cancel | commands.MergeBranch | commands.Close | commands.EraseSession
 """Those that may end what is at work."""
 
 
@@ -42,13 +44,16 @@ class Desk:
         self._actor = actor
         self._turns = turns
         self._archiving = Archiving(actor)
+        self._erasing = Erasing(actor)
         self._deferred: list[tuple[Delivery, _Ending]] = []
 
     async def handle(self, delivery: Delivery, command: Command) -> None:
         """Handle one command to its reply, or put it off until what it ends has ended."""
-        if self._actor.session is None and not isinstance(command, commands.CreateSession):
-            missing = SessionNotFound(f"session not found: {command.session_id}")
-            if isinstance(command, commands.Tick):
+        if self._actor.session is None and not isinstance(
+            command, commands.CreateSession | commands.EraseSession
+        ):
+            missing = self._actor.ledger.missing
+            if isinstance(command, commands.Tick) and not isinstance(missing, SessionErased):
                 await self._turns.refuse(Held(command, delivery), missing)
             else:
                 await self._finish(delivery, command, missing)
@@ -66,6 +71,8 @@ class Desk:
                 await self._cancel(delivery, command)
             case commands.MergeBranch() | commands.Close():
                 await self._merge_or_close(delivery, command)
+            case commands.EraseSession():
+                await self._erase(delivery, command)
             case commands.Schedule() | commands.Unschedule() | commands.ListSchedules():
                 await self._finish(delivery, command, await self._scheduled(command))
             case commands.ArchiveSession() | commands.RestoreSession():
@@ -80,7 +87,7 @@ class Desk:
             if isinstance(command, commands.Cancel):
                 await self._withdraw(delivery, command)
             else:
-                await self._merge_or_close(delivery, command)
+                await self.handle(delivery, command)
 
     async def _scheduled(
         self, command: commands.Schedule | commands.Unschedule | commands.ListSchedules
@@ -155,20 +162,49 @@ class Desk:
     async def _merge_or_close(
         self, delivery: Delivery, command: commands.MergeBranch | commands.Close
     ) -> None:
-        """With cancel, whatever is in its way is ended first, and the command waits for that."""
+        if await self._cleared(delivery, command):
+            await self._finish(delivery, command, await self._decided(delivery, command))
+
+    async def _erase(self, delivery: Delivery, command: commands.EraseSession) -> None:
+        """The session is closed first: its last event tells every other kernel that it has lost it."""
+        actor, order = self._actor, await self._erasing.ordered()
+        if order is None:
+            unordered = actor.ledger.missing if actor.session is None else self._erasing.unordered()
+            await self._finish(delivery, command, unordered)
+            return
+        if actor.session is not None and not actor.session.closed and not actor.ledger.archived:
+            if not await self._cleared(delivery, command):
+                return
+            body = commands.CloseSession(reason="it is being erased", cancel=True)
+            closed = await self._decided(delivery, commands.Close(**_envelope(command), close=body))
+            if isinstance(closed, VagusError):
+                await self._finish(delivery, command, closed)
+                return
+            hit(CLOSED)
+        await actor.be_current()
+        await self._finish(delivery, command, await self._erasing.carry_out(order))
+
+    async def _cleared(
+        self, delivery: Delivery, command: commands.MergeBranch | commands.Close | commands.EraseSession
+    ) -> bool:
+        """With cancel, whatever is in its way is ended first; False: the command waits for that."""
         branches = self._in_the_way(command)
         for branch_id in branches:
             await self._end_all(branch_id, command.actor)
         if any(self._stopping(branch_id) for branch_id in branches):
             self._deferred.append((delivery, command))
-            return
-        await self._finish(delivery, command, await self._decided(delivery, command))
+            return False
+        return True
 
-    def _in_the_way(self, command: commands.MergeBranch | commands.Close) -> list[str]:
+    def _in_the_way(
+        self, command: commands.MergeBranch | commands.Close | commands.EraseSession
+    ) -> list[str]:
         """The branches on which everything is to be ended first."""
         session = self._actor.session
         if session is None or command.command_id in session.commands:
             return []
+        if isinstance(command, commands.EraseSession):
+            return list(session.branches)
         if isinstance(command, commands.Close):
             return list(session.branches) if command.close.cancel and not session.closed else []
         body = command.merge_branch
@@ -228,6 +264,16 @@ class Desk:
     def _branch(self, branch_id: str) -> Branch | None:
         session = self._actor.session
         return session.branches.get(branch_id) if session is not None else None
+
+
+def _envelope(command: Command) -> dict[str, str]:
+    """What a command that follows from another has of it."""
+    return {
+        "command_id": command.command_id,
+        "session_id": command.session_id,
+        "actor": command.actor,
+        "sent_at": command.sent_at,
+    }
 
 
 def _cancel_turn(branch_id: str, actor: str, command_id: str | None, by: str | None) -> inputs.CancelTurn:

@@ -35,6 +35,8 @@ class Ledger:
         self.session: Session | None = None
         """None: the session does not exist."""
         self.stream_sequence = 0
+        self.missing = SessionNotFound(f"session not found: {session_id}")
+        """What is said while the session does not exist."""
         self.archived = False
         """The log is in the archive."""
         self._marked = False
@@ -62,7 +64,8 @@ class Ledger:
                     snapshot.stream_sequence,
                     self.stream_sequence,
                 )
-        except SessionNotFound:
+        except SessionNotFound as missing:
+            self.missing = missing
             self._start_from(None)
         if self._keeper is not None and (self._marked or (self.session is not None and self.session.closed)):
             self.archived = await self._keeper.is_archived(self.session_id)
@@ -142,6 +145,16 @@ class Ledger:
         if self._keeper is not None:
             await self._keeper.restore(self.session_id)
             self.archived = False
+
+    def digest(self, branch_id: str) -> str | None:
+        """Of the last event of a branch."""
+        return self._digests.get(branch_id)
+
+    def forget(self, missing: SessionNotFound) -> None:
+        """Know nothing of the session any more; `missing` is what is said from now on."""
+        self.missing = missing
+        self.archived = False
+        self._start_from(None)
 
     async def check(self) -> None:
         """Raise `Conflict` if somebody else has written: what is known here may then be out of date.

@@ -91,6 +91,24 @@ def close(
     show(ask(server, work, actor=actor), as_json=as_json, render=render.closed)
 
 
+@app.command("erase")
+def erase(
+    session: SessionId,
+    yes: Annotated[bool, typer.Option("--yes", help="Really: nothing brings it back.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the tombstone.")] = "",
+    actor: Actor = "",
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a session for ever: log, workspace, blobs, tickets, copies. Only a tombstone is left."""
+    from vagus.cli.render import sessions as render
+
+    if not yes:
+        raise typer.BadParameter(f"this erases session {session} for ever: say --yes")
+    tombstone = ask(server, lambda client: client.erase(session, reason=reason), actor=actor)
+    show(tombstone, as_json=as_json, render=render.erased)
+
+
 @app.command("cancel")
 def cancel(
     session: SessionId,
@@ -114,23 +132,40 @@ def cancel(
     show(ask(server, work, actor=actor), as_json=as_json, render=render.cancelled)
 
 
+@app.command("archive")
+def archive(session: SessionId, actor: Actor = "", server: Server = SERVER, as_json: AsJson = False) -> None:
+    """Move the log of a session at rest to the archive. It is read as before; its next input restores it."""
+    from vagus.cli.render import sessions as render
+
+    place = ask(server, lambda client: client.archive_session(session), actor=actor)
+    show(place, as_json=as_json, render=render.placed)
+
+
 @app.command("restore")
 def restore(
     session: SessionId,
     checkpoint: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="CHECKPOINT", help="Id, as the event CheckpointCreated names it.", show_default=False
+            metavar="[CHECKPOINT]", help="Id, as the event CheckpointCreated names it.", show_default=False
         ),
-    ],
+    ] = None,
     branch: Branch = "main",
     actor: Actor = "",
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Set a branch's state back to a checkpoint; the log keeps everything."""
+    """Bring a session back from the archive; with CHECKPOINT set a branch's state back to that.
+
+    The log keeps everything.
+    """
     from vagus.cli.render import sessions as render
     from vagus.cli.views import Place
+
+    if checkpoint is None:
+        place = ask(server, lambda client: client.restore_session(session), actor=actor)
+        show(place, as_json=as_json, render=render.placed)
+        return
 
     async def work(client: "Client") -> Place:
         await (await client.session(session)).restore(checkpoint, branch=branch)

@@ -367,6 +367,7 @@ def _buckets(subjects: Subjects) -> tuple[_Channel, ...]:
         channel(
             streams.TICKETS, _ANY + ".{ticket}", "ApprovalTicket", "Tickets and how they ended.", "approver"
         ),
+        channel(streams.ERASED, _ANY, "Erasure", "Sessions that were erased.", "operator", "kernel"),
         channel(streams.TOOLBOX, "{pool}.{tool}", "ToolboxEntry", "Tools that runners have.", "toolrunner"),
         channel(streams.ARCHIVED, _ANY, "Placement", "Where logs are that were ever archived.", "kernel"),
         channel(streams.CALLS, _ANY + ".{run}", "Claim", "Who runs a call.", "toolrunner", "kernel"),

@@ -89,6 +89,10 @@ class Restoring(msgspec.Struct, frozen=True, kw_only=True):
     """The body of RestoreSession."""
 
 
+class Erasing(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of EraseSession."""
+
+
 class _Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
     command_id: Annotated[str, msgspec.Meta(min_length=1, max_length=COMMAND_ID_CHARS)]
     session_id: Id
@@ -188,6 +192,12 @@ class RestoreSession(_Command, frozen=True, kw_only=True):
     restore_session: Restoring = Restoring()
 
 
+class EraseSession(_Command, frozen=True, kw_only=True):
+    """Carry out the order to erase the session, which stands in the bucket `ERASED`."""
+
+    erase_session: Erasing = Erasing()
+
+
 Command: TypeAlias = (
     Tick
     | CreateSession
@@ -202,6 +212,7 @@ Command: TypeAlias = (
     | Schedule
     | Unschedule
     | ListSchedules
+    | EraseSession
     | ArchiveSession
     | RestoreSession
 )
@@ -220,6 +231,7 @@ BODY: dict[str, str] = {
     "Schedule": "schedule",
     "Unschedule": "unschedule",
     "ListSchedules": "list_schedules",
+    "EraseSession": "erase_session",
     "ArchiveSession": "archive_session",
     "RestoreSession": "restore_session",
 }

@@ -6,6 +6,7 @@ VagusError
 │   │   └── InvalidId
 │   ├── NotFound
 │   │   ├── SessionNotFound, BranchNotFound, CheckpointNotFound, ToolNotFound
+│   │   │   └── SessionErased (of SessionNotFound)
 │   ├── Refused          understood, and not allowed: by policy, state or budget
 │   │   ├── BranchExists, BranchReadOnly, BudgetExceeded, ApprovalNotPending
 │   ├── Interrupted      a middleware or the provider ended the command with an error of its own
@@ -68,6 +69,10 @@ class NotFound(Permanent):
 
 class SessionNotFound(NotFound):
     """The session does not exist."""
+
+
+class SessionErased(SessionNotFound):
+    """The session was erased; its id is never used again."""
 
 
 class BranchNotFound(NotFound):

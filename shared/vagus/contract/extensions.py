@@ -142,11 +142,20 @@ class StateSet(Fact, frozen=True, kw_only=True):
 
 
 class LogCopied(Fact, frozen=True, kw_only=True):
-    """The mark: the log is being archived as it is with this event. Who would write after it takes it back."""
+    """The mark: the log is being archived as it is with this event; who writes next takes it back first."""
 
     event_type = "vagus.log_copied"
     copy: str
     """The name of the copy."""
+
+
+class SessionErased(Fact, frozen=True, kw_only=True):
+    """The session was erased. On no log: it stands in the firehose, in place of all events of the session."""
+
+    event_type = "vagus.session_erased"
+    ordered_at: str
+    actor: str
+    reason: str
 
 
 KINDS: dict[str, type[Fact]] = {
@@ -162,6 +171,7 @@ KINDS: dict[str, type[Fact]] = {
         TicksDropped,
         BudgetExtended,
         StateSet,
+        SessionErased,
         LogCopied,
     )
 }

@@ -92,6 +92,9 @@ PROJECTION_S: Final = 1.0
 DEAD_LETTER_AGE_S: Final = 14 * 24 * 3600
 DUPLICATE_WINDOW_S: Final = 120
 """Within it a message id is stored once."""
+ERASE_SETTLE_S: Final = 5.0
+"""After it, what is left of an erased session is looked for again: whoever had something of it in hand, or
+was to have it again (ACK_WAIT_S), has put it down."""
 STOP_GRACE_S: Final = 5.0
 """What a process may take to finish its work after the first signal."""
 MAX_PAYLOAD_BYTES: Final = 1 * MIB

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from vagus.contract import streams
+from vagus.contract.erasures import traces
 from vagus.contract.messages import Role
 from vagus.contract.subjects import Subjects
 
@@ -101,16 +102,29 @@ def _kernel(subjects: Subjects) -> _Pair:
         *(f"{inbox_prefix(user)}.>" for user in ASKING),
         # buckets
         *(_writes(subjects, name) for name in (streams.SESSIONS, streams.POLICIES, streams.SNAPSHOTS)),
-        *(_writes(subjects, name) for name in (streams.CALLS, streams.ARCHIVED)),
+        *(_writes(subjects, name) for name in (streams.CALLS, streams.ARCHIVED, streams.ERASED)),
         *_reads(subjects, streams.SESSIONS, streams.POLICIES, streams.SNAPSHOTS, streams.CALLS),
         *_reads(subjects, streams.TOOLBOX, streams.TICKETS, streams.ARCHIVED),
         *_blobs(subjects, write=True),
+        *_erases(subjects),
         *_process(subjects, "kernel"),
     )
     return publish, (
         *_elected(subjects, "INBOX", "SCHEDULES"),
         subjects.drain("kernel", "*"),
         subjects.writes(streams.MEMBERS),
+    )
+
+
+def _erases(subjects: Subjects) -> tuple[str, ...]:
+    """What else takes to leave nothing of a session."""
+    purged = {trace.stream for trace in traces(subjects, LOG)}
+    return (
+        "$JS.API.STREAM.NAMES",
+        subjects.event(),
+        *_stream(subjects.named("EVENTS"), "INFO", "PURGE"),
+        *(one for stream in sorted(purged) for one in _stream(stream, "PURGE")),
+        *_reads(subjects, streams.ERASED),
     )
 
 
@@ -181,6 +195,7 @@ def _relay(subjects: Subjects) -> _Pair:
         _writes(subjects, streams.RELAYED),
         _writes(subjects, streams.SUBSCRIPTIONS),
         *_reads(subjects, streams.RELAYED, streams.SUBSCRIPTIONS, streams.SESSIONS, streams.ARCHIVED),
+        *_reads(subjects, streams.ERASED),
         *_blobs(subjects, write=False),
         *_process(subjects, "relay"),
     )
@@ -211,7 +226,7 @@ def _client(subjects: Subjects) -> _Pair:
         f"$JS.API.CONSUMER.DELETE.{events}.*",
         _writes(subjects, streams.SUBSCRIPTIONS),
         *_reads(subjects, streams.SUBSCRIPTIONS, streams.SESSIONS, streams.POLICIES, streams.TOOLBOX),
-        *_reads(subjects, streams.TICKETS, streams.MEMBERS, streams.ARCHIVED),
+        *_reads(subjects, streams.TICKETS, streams.MEMBERS, streams.ARCHIVED, streams.ERASED),
         *_blobs(subjects, write=False),
         f"$KV.{subjects.named(streams.MEMBERS)}.subscriber.>",
         subjects.dead("subscription.*"),

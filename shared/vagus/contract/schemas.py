@@ -16,6 +16,7 @@ from vagus.contract.archives import ArchivedPart, Placement
 from vagus.contract.blobs import BlobRef
 from vagus.contract.claims import Claim
 from vagus.contract.commands import Command, Reply
+from vagus.contract.erasures import Erasure
 from vagus.contract.errors import ErrorInfo, NotFound
 from vagus.contract.events import BY_TYPE, EventRecord
 from vagus.contract.extensions import KINDS
@@ -33,6 +34,7 @@ from vagus.contract.sessions import (
     TickOutput,
 )
 from vagus.contract.state import BudgetState
+from vagus.contract.subscriptions import Checkpoint, Subscribed
 from vagus.contract.tools import ToolboxEntry
 
 Schema: TypeAlias = dict[str, Json]
@@ -53,9 +55,11 @@ _MESSAGES: Final[tuple[type[msgspec.Struct], ...]] = (
 _REPLIES: Final[tuple[type[msgspec.Struct], ...]] = (
     TickOutput, SessionManifest, BranchInfo, BranchMergeResult, replies.Recorded, replies.PolicyVersion,
     BudgetState, replies.Cancelled, replies.Closed, replies.LogPlace, Scheduled, Schedules, Dropped,
+    Erasure,
 )  # fmt: skip
 _VALUES: Final[tuple[type[msgspec.Struct], ...]] = (
     SessionSummary, PolicyInForce, ToolboxEntry, Claim, Grant, BlobRef, Placement, ArchivedPart,
+    Subscribed, Checkpoint,
 )  # fmt: skip
 _COMMANDS: Final[tuple[type[msgspec.Struct], ...]] = get_args(Command)
 

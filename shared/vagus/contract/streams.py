@@ -227,6 +227,7 @@ CALLS = "CALLS"
 MEMBERS = "MEMBERS"
 RETURNS = "RETURNS"
 SNAPSHOTS = "SNAPSHOTS"
+ERASED = "ERASED"
 SUBSCRIPTIONS = "SUBSCRIPTIONS"
 ARCHIVED = "ARCHIVED"
 BLOBS = "BLOBS"
@@ -255,6 +256,7 @@ def buckets(subjects: Subjects) -> tuple[BucketSpec, ...]:
         BucketSpec(name=subjects.named(MEMBERS), ttl_s=limits.MEMBER_LEASE_S),
         BucketSpec(name=subjects.named(RETURNS), ttl_s=7 * 24 * 3600.0),
         BucketSpec(name=subjects.named(SNAPSHOTS)),
+        BucketSpec(name=subjects.named(ERASED)),
         BucketSpec(name=subjects.named(ARCHIVED)),
         BucketSpec(name=subjects.named(SUBSCRIPTIONS)),
     )

@@ -44,7 +44,7 @@ class Subjects(msgspec.Struct, frozen=True):
         """A part of an archived log."""
         return f"{self.root}.archive.{session}.{copy}.{part}"
 
-    def restore(self, session: str, generation: int, branch: str = "*") -> str:
+    def restore(self, session: str, generation: int | str, branch: str = "*") -> str:
         """Where an archived log is written to a stream that is not yet the session's."""
         return f"{self.root}.restore.{session}.{generation}.{branch}"
 
@@ -152,6 +152,10 @@ class Subjects(msgspec.Struct, frozen=True):
     def writes(self, bucket: str) -> str:
         """Every write to a bucket's keys, also one that the bucket refuses: a hint, not a fact."""
         return f"$KV.{self.named(bucket)}.>"
+
+    def key(self, bucket: str, key: str) -> str:
+        """The subject of a bucket's key, or of all keys that a filter fits."""
+        return f"$KV.{self.named(bucket)}.{key}"
 
     @staticmethod
     def elected(stream: str, consumer: str) -> str:

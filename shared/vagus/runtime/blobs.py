@@ -7,7 +7,7 @@ subject of their own, and a meta message under the object's name, `<session>/<bl
 import hashlib
 import re
 import secrets
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
 
 import blake3
@@ -46,6 +46,15 @@ class _Meta(msgspec.Struct, omit_defaults=True):
 class _Held(msgspec.Struct):
     seq: int
     data: bytes = b""
+
+
+class _State(msgspec.Struct):
+    subjects: dict[str, int] | None = None
+
+
+class _Info(msgspec.Struct):
+    state: _State
+    total: int = 0
 
 
 class Blobs:
@@ -90,6 +99,32 @@ class Blobs:
         meta = await self._meta(f"{session}/{reference.blob.removeprefix('blake3:')}")
         for subject in (meta_subject, self._chunk_subject(meta.nuid)) if meta is not None else ():
             await self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": subject})
+
+    async def remove_all(self, session: str) -> int:
+        """Remove all blobs of a session; returns how many there were. Idempotent.
+
+        Their names are encoded in subjects, which no filter can take apart: the names of all blobs are read.
+        """
+        found = 0
+        for subject in await self._meta_subjects():
+            name = urlsafe_b64decode(subject.rpartition(".")[2]).decode(errors="replace")
+            if name.startswith(f"{session}/"):
+                held = await self._of_leader({"last_by_subj": subject})
+                meta = None if held is None else msgspec.json.decode(held.data, type=_Meta)
+                for left in () if meta is None else (self._chunk_subject(meta.nuid), subject):
+                    await self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": left})
+                found += 1
+        return found
+
+    async def _meta_subjects(self) -> list[str]:
+        subjects: list[str] = []
+        while True:
+            wanted = {"subjects_filter": f"$O.{self._bucket}.M.*", "offset": len(subjects)}
+            answer = await self._bus.api(f"STREAM.INFO.{self._stream}", wanted)
+            page = msgspec.convert(answer, _Info)
+            subjects += page.state.subjects or ()
+            if not page.state.subjects or len(subjects) >= page.total:
+                return subjects
 
     async def _store(self, name: str, data: bytes, media_type: str) -> None:
         """Chunks first, under a subject that is ours alone; who names theirs first has stored the blob."""

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from vagus.contract import limits
 import anyio
 
+from vagus.contract import limits
 from vagus.contract.approvals import ApprovalDecision, ApprovalTicket
-from vagus.contract.commands import ArchiveSession, CreateSession, NewSession, RestoreSession
+from vagus.contract.commands import ArchiveSession, CreateSession, EraseSession, NewSession, RestoreSession
+from vagus.contract.erasures import Erasure
 from vagus.contract.ids import check_id
 from vagus.contract.models import ModelRouting
 from vagus.contract.policy import PolicySet
@@ -26,6 +27,7 @@ from vagus.runtime import clock
 from vagus.runtime.access import ANYBODY
 from vagus.runtime.bus import Bus
 from vagus.runtime.drain import DRAIN_S
+from vagus.runtime.graves import Graves
 from vagus.runtime.jetstream_log import JetStreamLog
 from vagus.runtime.settings import Access
 from vagus.runtime.subscription import Start, Subscription, subscribe
@@ -40,6 +42,8 @@ from vagus.sdk.session import Session
 from vagus.sdk.tickets import Tickets
 from vagus.sdk.verification import Verification
 
+ERASE_S: Final = 60.0
+"""How long an erasure is waited for: a running tool is ended first, and what was in hand is waited for."""
 MOVE_S: Final = 120.0
 """How long moving a log is waited for: a million events take about a minute."""
 DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
@@ -57,6 +61,7 @@ class Client:
         self._log = JetStreamLog(bus, subjects)
         self._dispatch = Dispatch(bus=bus, log=self._log, replies=replies, subjects=subjects)
         self._backups = Backups(bus=bus, subjects=subjects)
+        self._graves = Graves(bus, subjects)
         self._operations = Operations(bus=bus, subjects=subjects)
         self._registry = Registry(bus=bus, log=self._log, subjects=subjects)
         self._tickets = Tickets(bus=bus, replies=replies, subjects=subjects)
@@ -131,6 +136,38 @@ class Client:
     async def restore_session(self, session_id: str, *, timeout_s: float = MOVE_S) -> LogPlace:
         """Bring a session's log back from the archive now. Idempotent; raises `SessionNotFound`."""
         return await self._move(RestoreSession, session_id, timeout_s)
+
+    async def erase(
+        self, session_id: str, *, reason: str = "", actor: str | None = None, timeout_s: float = ERASE_S
+    ) -> Erasure:
+        """Erase a session for ever, whatever it is doing: log, files, blobs, tickets, copies of its events.
+
+        What is left is its tombstone, which this returns; the id is never used again. Idempotent: an erasure
+        that was broken off goes on by itself, and by this. Needs an operator's permissions.
+
+        Args:
+            session_id: Of the session.
+            reason: For the tombstone, which everybody may read.
+            actor: Who orders it; None: the client's actor.
+            timeout_s: How long it is waited for.
+
+        Raises:
+            SessionNotFound: There is none of this id, and never was.
+            OutcomeUnknown: It is under way; asking again tells.
+        """
+        name = check_id("session id", session_id)
+        if await self._graves.find(name) is None:
+            if await self._registry.known(name) is None:
+                await check_session(self._log, name)
+            await self._graves.order(name, actor=actor or self._actor, reason=reason)
+        command = EraseSession(
+            command_id=str(uuid4()), session_id=name, actor=actor or self._actor, sent_at=clock.now()
+        )
+        return await self._dispatch.ask(command, Erasure, timeout_s=timeout_s)
+
+    async def erasures(self) -> list[Erasure]:
+        """The tombstones of all sessions that were erased, or are being."""
+        return await self._graves.all()
 
     async def _move(
         self, kind: type[ArchiveSession] | type[RestoreSession], session_id: str, timeout_s: float

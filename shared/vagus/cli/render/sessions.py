@@ -6,6 +6,8 @@ from vagus.cli.render.branches import branch_table
 from vagus.cli.render.console import console, pairs, table
 from vagus.cli.render.text import clean
 from vagus.cli.views import BudgetView, Closed, Place, SessionView
+from vagus.contract.erasures import Erasure
+from vagus.contract.replies import LogPlace
 from vagus.contract.sessions import SessionManifest, SessionSummary
 from vagus.contract.state import AgentStateVector, BudgetState, OperatingMode
 
@@ -33,7 +35,7 @@ def listed(sessions: list[SessionSummary]) -> None:
         (
             Text(session.manifest.session_id, style="bold"),
             clean(session.manifest.owner, 24),
-            Text("closed", style="dim") if session.closed else mode_text(session.mode),
+            _standing(session),
             str(session.tick_count),
             str(len(session.branches)),
             Text(str(session.pending_approvals), style="yellow" if session.pending_approvals else "dim"),
@@ -43,6 +45,12 @@ def listed(sessions: list[SessionSummary]) -> None:
     ]
     columns = ("SESSION", "OWNER", "MODE", "TICKS", "BRANCHES", "APPROVALS", "UPDATED (UTC)")
     console().print(table(*columns, rows=rows, empty="no sessions yet: vagus session create NAME"))
+
+
+def _standing(session: SessionSummary) -> Text:
+    if session.archived:
+        return Text("closed, archived" if session.closed else "archived", style="dim")
+    return Text("closed", style="dim") if session.closed else mode_text(session.mode)
 
 
 def shown(view: SessionView) -> None:
@@ -76,9 +84,31 @@ def closed(what: Closed) -> None:
     console().print(f"session {what.session_id} is closed")
 
 
+def erased(tombstone: Erasure) -> None:
+    """What is left of a session."""
+    out = console()
+    out.print(
+        Text.assemble("session ", (tombstone.session_id, "bold"), " is erased; its id is never used again")
+    )
+    out.print(
+        pairs(
+            ("events", f"{tombstone.events}, the last of main {tombstone.digest or 'unknown'}"),
+            ("ordered", f"{tombstone.ordered_at} by {clean(tombstone.actor)}"),
+            ("reason", clean(tombstone.reason) or "none given"),
+            ("erased", tombstone.erased_at or "not yet"),
+        )
+    )
+
+
 def cancelled(place: Place) -> None:
     """Nothing runs there any more."""
     console().print(f"cancelled what ran or waited on {place.session_id}/{place.branch_id}")
+
+
+def placed(place: LogPlace) -> None:
+    """Where a log is now."""
+    where = "archived" if place.archived else "not archived"
+    console().print(f"session {place.session_id} is {where} · {place.stream_sequence} commits")
 
 
 def restored(place: Place) -> None:

@@ -8,7 +8,7 @@ import anyio
 
 from vagus.contract.archives import Placement
 from vagus.contract.codec import Sealed
-from vagus.contract.errors import Conflict, NotFound, SessionNotFound, Unavailable
+from vagus.contract.errors import Conflict, NotFound, SessionErased, SessionNotFound, Unavailable
 from vagus.contract.events import EventRecord
 from vagus.contract.subjects import Subjects
 from vagus.runtime.archive.hot import HotStreams
@@ -17,6 +17,7 @@ from vagus.runtime.archive.placements import Placements
 from vagus.runtime.archive.reader import ArchiveReader
 from vagus.runtime.bus import Bus
 from vagus.runtime.eventlog import Commit, Expected
+from vagus.runtime.graves import Graves
 from vagus.runtime.jetstream_log.log import HotLog
 from vagus.runtime.jetstream_log.names import StreamNames
 from vagus.runtime.jetstream_log.writer import SETTLE_S
@@ -54,12 +55,23 @@ class JetStreamLog:
         self._names = StreamNames(subjects)
         self._hot = HotLog(bus, subjects, self._names, direct=direct, replicas=replicas, settle_s=settle_s)
         self._placements = Placements(bus, subjects)
+        self._graves = Graves(bus, subjects)
         self._parts = Parts(bus, subjects)
         self._streams = HotStreams(bus, subjects, replicas)
 
     async def create(self, session_id: str) -> None:
-        """See `EventLog.create`. Raises `Conflict` where a log of this session was archived or moved."""
+        """See `EventLog.create`.
+
+        Raises:
+            Conflict: A log of this session was archived or moved.
+            SessionErased: The session was erased, or is to be.
+        """
         await self._hot.create(session_id)
+        try:
+            await self._graves.check(session_id)  # now: what is ordered from here on finds the stream
+        except SessionErased:
+            await self._streams.remove(session_id, self._names.generation(session_id))
+            raise
         found = await self._placements.find(session_id)
         if found.placement.archived or found.placement.generation != self._names.generation(session_id):
             await self._streams.remove(session_id, self._names.generation(session_id))
@@ -182,6 +194,7 @@ class JetStreamLog:
         if placement.archived:
             return placement
         if placement.generation == self._names.generation(session_id):
+            await self._graves.check(session_id)
             raise missing
         self._names.learn(session_id, placement.generation)
         return None

@@ -1,0 +1,216 @@
+"""A session that is erased leaves its tombstone, and nothing else, on the server and in its folders."""
+
+import json
+import re
+import secrets
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import nats
+import pytest
+
+import vagus
+from tests.kit.command_line import run
+from tests.kit.system import System, system
+from tests.kit.waiting import eventually
+from vagus.contract import limits
+from vagus.contract.commands import EraseSession
+from vagus.contract.messages import Role
+from vagus.contract.subjects import Subjects
+from vagus.runtime.embedded import EmbeddedServer
+
+POLICY = vagus.PolicySet(
+    allow_capabilities=("*",),
+    gate_capabilities=("fs:write:/session/asked/**",),
+    max_tool_runtime_secs=30,
+    max_events_per_turn=256,
+)
+PLACES = """
+VAGUS_S_patient-7 VAGUS_DEAD VAGUS_SCHEDULES KV_VAGUS_SESSIONS KV_VAGUS_TICKETS OBJ_VAGUS_BLOBS
+"""
+SECRET = "the-patient-is-" + secrets.token_hex(8)
+
+
+@pytest.fixture(autouse=True)
+def settle_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ERASE_SETTLE_S", 0.3)
+
+
+@pytest.fixture
+async def whole(own_broker: EmbeddedServer, tmp_path: Path) -> AsyncIterator[System]:
+    async with system(own_broker.url, Subjects(root="vagus"), tmp_path, allowed_commands="*") as running:
+        yield running
+
+
+async def live_through(whole: System, session_id: str, said: str = SECRET) -> vagus.Session:
+    """A session with something of itself wherever something can be."""
+    client = whole.client
+    session = await client.create_session(owner=said, session_id=session_id, policy=POLICY)
+    await session.tick(f"remember {said}", tool=write("note.txt", said))
+    large = {"command": "python3", "args": ["-c", f"print('{said} ' * 4000)"]}
+    await session.tick("much", tool=vagus.ToolCall(tool_name="shell.exec", input=large))
+    await session.tick("ask", tool=write("asked/a.txt", said))
+    await session.create_branch("b")
+    await session.wake(said[:60], cron="0 2 * * *")
+    await session.tick(f"later {said}", after=3600)
+    for subject in (whole.subjects.gate(session_id), whole.subjects.inbox(Role.COMMAND, session_id)):
+        await whole.bus.store(subject, f"garbage of {said}".encode())
+
+    async def dead() -> bool:
+        return len(await client.dead_letters(session_id)) == 2
+
+    await eventually(dead)
+    return session
+
+
+def write(path: str, text: str) -> vagus.ToolCall:
+    return vagus.ToolCall(tool_name="fs.write", input={"path": path, "content": text})
+
+
+async def found(url: str, word: str) -> list[str]:
+    """Every message on the server that has the word in its subject, headers or body; by nats-py alone."""
+    needle = re.compile(rb"(?<![\w-])" + word.encode() + rb"(?![\w-])")
+    client = await nats.connect(url)
+    try:
+        jetstream = client.jetstream()
+        hits: list[str] = []
+        for info in await jetstream.streams_info():
+            name, first, last = info.config.name, info.state.first_seq, info.state.last_seq
+            if needle.search(f"{name.partition('_S_')[2]} {info.config.subjects}".encode()):
+                hits.append(f"{name} itself")
+            for sequence in range(first, last + 1):
+                answer = await client.request(
+                    f"$JS.API.STREAM.MSG.GET.{name}", json.dumps({"seq": sequence}).encode(), timeout=10
+                )
+                if message := json.loads(answer.data).get("message"):
+                    text = b" ".join(
+                        (message["subject"].encode(), b64decode(message.get("hdrs", "")), decoded(message))
+                    )
+                    if needle.search(text):
+                        hits.append(f"{name} {sequence} {message['subject']}")
+        return hits
+    finally:
+        await client.close()
+
+
+def decoded(message: dict[str, Any]) -> bytes:
+    """A body, and a blob's name in its subject."""
+    body = b64decode(message.get("data", ""))
+    last = message["subject"].rpartition(".")[2]
+    try:
+        return body + b" " + b64decode(last + "=" * (-len(last) % 4), altchars=b"-_")
+    except ValueError:
+        return body
+
+
+async def test_nothing_is_left_of_an_erased_session(whole: System) -> None:
+    session = await live_through(whole, "patient-7")
+    other = await live_through(whole, "patient-70", "somebody-else")
+    before = await found(whole.url, SECRET)
+    kinds = {hit.split()[0] for hit in before}
+    assert kinds >= set(PLACES.split())
+    folder = whole.root / "sessions" / "patient-7"
+    assert (folder / "note.txt").read_text() == SECRET
+    summary = await session.summary()
+    tombstone = await whole.client.erase("patient-7", reason="as asked", actor="grace")
+
+    assert await found(whole.url, SECRET) == []
+    assert {hit.split()[0] for hit in await found(whole.url, "patient-7")} == {"KV_VAGUS_ERASED"}
+    assert not folder.exists()
+    assert not (whole.root / ".lake" / "patient-7").exists()
+    assert (tombstone.session_id, tombstone.actor, tombstone.reason) == ("patient-7", "grace", "as asked")
+    assert tombstone.events > sum(branch.head_sequence for branch in summary.branches)
+    assert tombstone.digest is not None
+    assert tombstone.erased_at is not None
+    assert await whole.client.erasures() == [tombstone]
+    assert (await other.verify()).ok
+    assert (whole.root / "sessions" / "patient-70" / "note.txt").exists()
+    assert (await other.tick("still there?", branch="b")).reason == "completed"
+    assert len(await whole.client.dead_letters("patient-70")) == 2
+
+
+async def test_an_erased_id_is_never_used_again(whole: System) -> None:
+    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    await session.tick("hello")
+    first = await whole.client.erase("s1")
+    with pytest.raises(vagus.SessionErased, match="session s1 was erased"):
+        await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    with pytest.raises(vagus.SessionErased):
+        await whole.client.session("s1")
+    with pytest.raises(vagus.SessionErased):
+        await session.tick("hello?")
+    with pytest.raises(vagus.SessionErased):
+        await session.read_events()
+    with pytest.raises(vagus.SessionErased):
+        async for _ in session.events():
+            pass
+    with pytest.raises(vagus.SessionErased):
+        await session.close("done")
+    with pytest.raises(vagus.SessionErased):
+        await session.summary()
+    assert await whole.client.erase("s1", reason="again") == first
+    assert {hit.split()[0] for hit in await found(whole.url, "s1")} == {"KV_VAGUS_ERASED"}
+    assert await whole.client.dead_letters("s1") == []
+
+
+async def test_what_runs_is_ended_first(whole: System) -> None:
+    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    slow = vagus.ToolCall(tool_name="shell.exec", input={"command": "sleep", "args": ["60"]})
+    ended: list[Exception] = []
+
+    async def tick() -> None:
+        try:
+            await session.tick("sleep", tool=slow)
+        except vagus.VagusError as error:
+            ended.append(error)
+
+    async def runs() -> bool:
+        return "ToolCallStarted" in [event.kind.type async for event in session.history()]
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        await eventually(runs)
+        assert (await whole.client.erase("s1")).erased_at is not None
+    assert {hit.split()[0] for hit in await found(whole.url, "s1")} == {"KV_VAGUS_ERASED"}
+
+
+async def test_a_session_that_never_was_cannot_be_erased(whole: System) -> None:
+    with pytest.raises(vagus.SessionNotFound) as raised:
+        await whole.client.erase("nobody")
+    assert not isinstance(raised.value, vagus.SessionErased)
+    assert await whole.client.erasures() == []
+
+
+async def test_who_may_not_order_an_erasure_cannot_have_it_carried_out(whole: System) -> None:
+    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    command = EraseSession(command_id="e1", session_id="s1", actor="mallory")
+    with pytest.raises(vagus.Refused, match="nobody has ordered"):
+        await whole.client._dispatch.ask(command, vagus.Erasure)
+    assert (await session.tick("hello")).reason == "completed"
+
+
+async def test_an_archived_session_is_erased_where_it_is(whole: System) -> None:
+    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    await session.tick(f"remember {SECRET}")
+    await whole.client.archive_session("s1")
+    tombstone = await whole.client.erase("s1")
+    assert tombstone.events
+    assert await found(whole.url, SECRET) == []
+    assert {hit.split()[0] for hit in await found(whole.url, "s1")} == {"KV_VAGUS_ERASED"}
+
+
+async def test_the_command_line_erases(whole: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAGUS_SERVER", whole.url)
+    await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    refused = await run("session", "erase", "s1", "--json")
+    assert (refused.code, refused.error["type"]) == (2, "UsageError")
+    ran = await run("session", "erase", "s1", "--yes", "--reason", "as asked", "--json")
+    assert (ran.code, ran.json["session_id"], ran.json["reason"]) == (0, "s1", "as asked")
+    again = await run("session", "erase", "s1", "--yes")
+    assert "its id is never used again" in again.out
+    gone = await run("session", "show", "s1")
+    assert (gone.code, gone.err.count("\n")) == (1, 1)
+    assert "was erased" in gone.err
