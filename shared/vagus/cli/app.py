@@ -14,6 +14,7 @@ from vagus.cli import (
     doctor,
     drain,
     events,
+    feed,
     keys,
     permissions,
     keys,
@@ -24,6 +25,7 @@ from vagus.cli import (
     schema,
     session,
     status,
+    subscriptions,
     tick,
     tools,
     up,
@@ -63,6 +65,8 @@ app.command("tick")(tick.tick)
 app.command("run")(tick.run)
 app.add_typer(schedule.app, name="schedule")
 app.command("events")(events.events)
+app.command("feed")(feed.feed)
+app.add_typer(subscriptions.app, name="subscriptions")
 app.add_typer(branch.app, name="branch")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(policy.app, name="policy")

@@ -39,6 +39,7 @@ from vagus.sdk.reading import check_session
 from vagus.sdk.registry import Registry
 from vagus.sdk.replies import Replies, open_replies
 from vagus.sdk.session import Session
+from vagus.sdk.subscriptions import Subscriptions, SubscriptionStatus
 from vagus.sdk.tickets import Tickets
 from vagus.sdk.verification import Verification
 
@@ -64,6 +65,7 @@ class Client:
         self._graves = Graves(bus, subjects)
         self._operations = Operations(bus=bus, subjects=subjects)
         self._registry = Registry(bus=bus, log=self._log, subjects=subjects)
+        self._subscriptions = Subscriptions(bus=bus, subjects=subjects)
         self._tickets = Tickets(bus=bus, replies=replies, subjects=subjects)
 
     @classmethod
@@ -233,6 +235,19 @@ class Client:
             self.bus, self.subjects, filter, durable=durable, start=start, prefetch=prefetch
         ) as subscription:
             yield subscription
+
+    async def subscriptions(self) -> list[SubscriptionStatus]:
+        """The durable subscriptions by name, with what waited for them a second ago."""
+        return await self._subscriptions.all()
+
+    async def unsubscribe(self, durable: str) -> None:
+        """Forget a durable subscription for good.
+
+        Raises:
+            NotFound: There is none.
+            Refused: Somebody takes part in it.
+        """
+        await self._subscriptions.remove(durable)
 
     # Tools ------------------------------------------------------------------------------------------------
 
