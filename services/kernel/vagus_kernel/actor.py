@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 import anyio
@@ -17,7 +17,6 @@ import msgspec
 from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
 
-from vagus.contract import limits
 from vagus.contract.clock import SECOND_NS, parse
 from vagus.contract.commands import Reply
 from vagus.contract.errors import (
@@ -41,6 +40,7 @@ from vagus_kernel import inputs
 from vagus_kernel.decide import Decision, Rejected, decide
 from vagus_kernel.effects import CallModel
 from vagus_kernel.inputs import Context, Input
+from vagus_kernel.keeping import Keeping
 from vagus_kernel.lanes import Held, Lane
 from vagus_kernel.ledger import Ledger
 from vagus_kernel.middleware import Guard
@@ -79,6 +79,7 @@ class Actor:
         self.ports = ports
         self.ledger = Ledger(session_id, ports.log, ports.snapshots, ports.keeper)
         self.projections = Projections(ports, session_id)
+        self.keeping = Keeping(self.ledger, ports.files)
         self.lanes: dict[str, Lane] = {}
         self.touched_at = 0.0
         """When it last handled something, on the event loop's clock."""
@@ -96,8 +97,6 @@ class Actor:
         self._clock_at = 0.0
         self._spans: dict[str, TurnSpans] = {}
         self._performer: Performer | None = None
-        self._snapshot_kept = anyio.Event()
-        self._snapshot_kept.set()
         self._tasks: TaskGroup
         self._time: Callable[[], float]
         self._thinker: Thinker
@@ -117,6 +116,11 @@ class Actor:
         """Finish the input in hand, then end; what is unacked goes back to the queue."""
         self._stopping = True
         self._patience.lose()
+        self._arrived.set()
+
+    def rest(self) -> None:
+        """Nobody has spoken to it for a while: let it keep a snapshot now."""
+        self.keeping.want()
         self._arrived.set()
 
     def on_reconnect(self) -> None:
@@ -214,6 +218,7 @@ class Actor:
         if session is not None and session.manifest is not None and not self._stopping:
             await self.make_workspace()
             await self.projections.known_policy(session)
+            self.projections.touch()  # whoever had it before may have died with the registry behind
             if self._performer is not None:
                 await self._performer.withdraw_forgotten(session, self.ledger.check)
             if any(branch.turn is not None or branch.waiting for branch in session.branches.values()):
@@ -228,14 +233,12 @@ class Actor:
                     break
             if self.session is None and not self._items:
                 return  # there is nothing to remember of a session that does not exist
-            if self._snapshot_kept.is_set() and self.ledger.snapshot_due(limits.SNAPSHOT_EVENTS):
-                self._snapshot_kept = anyio.Event()
-                self._tasks.start_soon(self._snapshot, self.ports.files.written)
+            self.keeping.begin(self._tasks)
             await self._sleep()
             if self._reconnected or self._time() >= self._clock_at:
                 self._clock_at = self._time() + CLOCK_S
                 again, self._reconnected = self._reconnected, False
-                await self._on_clock(again)
+                await self._on_clock(again and self.busy)
 
     async def _sleep(self) -> None:
         """Wait for the next item, or for the clock if there is something to look at."""
@@ -274,17 +277,6 @@ class Actor:
                     reason = f"the turn took longer than {limit:g} s"
                     self.put(inputs.GiveUp(branch_id=branch.branch_id, reason=reason))
 
-    async def _snapshot(self, written: Callable[[], Awaitable[None]]) -> None:
-        """Only of what is in the files as well: they are rebuilt from what comes after the snapshot."""
-        snapshot = self.ledger.take_snapshot()
-        if snapshot is not None:
-            await written()
-            try:
-                await self.ledger.keep(snapshot)
-            except VagusError as error:
-                _log.warning("no snapshot of session %s: %s", self.session_id, error)
-        self._snapshot_kept.set()
-
     async def _give_back(self, lost: Exception | None) -> list[Delivery]:
         asked, self._stopping = self._stopping, True  # what comes from now on is for the next actor
         for spans in self._spans.values():
@@ -300,7 +292,7 @@ class Actor:
         if lost is None:
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
                 await self.projections.flush(self.ledger, now=True)
-                await self._snapshot(self.ports.files.flushed)
+                await self.keeping.take(self.ports.files.flushed)
         return kept
 
     def _is_innocent(self, delivery: Delivery, lost: Exception | None) -> bool:

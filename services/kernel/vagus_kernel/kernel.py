@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -42,6 +42,10 @@ ANSWERS_HELD: Final = 1024
 CLOSE_S: Final = 1.0
 SWEEP_S: Final = 10.0
 """How often idle sessions are looked for."""
+QUIET_S: Final = 10.0
+"""A session to which nobody has spoken for so long keeps a snapshot: then leaving it costs nothing."""
+PACE_S: Final = 0.005
+"""Between two sessions of a sweep: each may write to the disk that others' ticks wait for."""
 
 
 class Kernel:
@@ -61,8 +65,7 @@ class Kernel:
 
     async def own(self, partitions: frozenset[int]) -> None:
         """Take inputs of these partitions and of no other; sessions of the others are given back."""
-        for partition in [held for held in self._pulls if held not in partitions]:
-            await self._release(partition)
+        await self._release(self._pulls.keys() - partitions)
         for partition in sorted(partitions - self._pulls.keys()):
             self._pulls[partition] = stack = AsyncExitStack()
             for answers, capacity in ((False, COMMANDS_HELD), (True, ANSWERS_HELD)):
@@ -75,16 +78,17 @@ class Kernel:
                     )
                 )
 
-    async def _release(self, partition: int) -> None:
-        await self._pulls.pop(partition).aclose()
+    async def _release(self, partitions: Set[int]) -> None:
+        async with anyio.create_task_group() as closing:
+            for partition in partitions:
+                closing.start_soon(self._pulls.pop(partition).aclose)
         for session_id, actor in tuple(self._actors.items()):
-            if self._partition_of.get(session_id) == partition:
+            if self._partition_of.get(session_id) in partitions:
                 actor.stop()
 
     async def release_all(self) -> None:
         """Take nothing any more, and wait until every session is given back."""
-        for partition in tuple(self._pulls):
-            await self._release(partition)
+        await self._release(set(self._pulls))
         for actor in tuple(self._actors.values()):
             await actor.ended.wait()
 
@@ -138,13 +142,20 @@ class Kernel:
         await dead_letter(self._ports.bus, self._ports.subjects, "kernel", delivery, reason)
 
     async def sweep(self) -> None:
-        """Let sessions leave memory that nobody has spoken to for a while."""
+        """Let sessions keep snapshots, and later leave memory, that nobody has spoken to for a while."""
         while True:
             await anyio.sleep(SWEEP_S)
-            now = anyio.current_time()
             for actor in tuple(self._actors.values()):
-                if not actor.busy and now - actor.touched_at > self._ports.settings.idle_s:
+                quiet_s = anyio.current_time() - actor.touched_at
+                if actor.busy or actor.stopping or quiet_s < min(QUIET_S, self._ports.settings.idle_s):
+                    continue
+                if quiet_s > self._ports.settings.idle_s:
                     actor.stop()
+                elif actor.keeping.behind:
+                    actor.rest()
+                else:
+                    continue
+                await anyio.sleep(PACE_S)
 
 
 @asynccontextmanager

@@ -63,9 +63,9 @@ class Projections:
         await self.policy(session)
 
     async def flush(self, ledger: Ledger, *, now: bool = False) -> None:
-        """Write the summary if it is due: at most once a second, or `now`."""
+        """Write the summary if it is behind: at most once a second, or `now`."""
         session = ledger.session
-        if session is None or session.manifest is None or not (self._dirty or now):
+        if session is None or session.manifest is None or not self._dirty:
             return
         time = anyio.current_time()
         if not now and time - self._written_at < limits.PROJECTION_S:
