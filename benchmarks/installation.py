@@ -21,6 +21,7 @@ from vagus.runtime.supervisor import Plan, Supervisor, supervise
 OWN: Final = ("kernel", "policygate", "toolrunner", "approver")
 """Our processes, by kind."""
 
+RESTART_S: Final = 120.0
 MANY: Final = 10**9
 BUDGET: Final = vagus.BudgetState(
     tokens_remaining=MANY,
@@ -100,7 +101,7 @@ class Installation:
         pid, began = kernel.pid, perf_counter()
         _log.setLevel(logging.ERROR)  # the supervisor's news is none
         kernel.signal(how)
-        with anyio.fail_after(30):
+        with anyio.fail_after(RESTART_S):
             while kernel.pid == pid:  # noqa: ASYNC110 -- a process gives no event
                 await anyio.sleep(0.01)
             ended = perf_counter()
