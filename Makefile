@@ -7,11 +7,11 @@ PYTHON ?= $(shell for name in python3 python python3.14 python3.13 python3.12 py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv format check test test-cluster test-containers power-loss model bench bench-scale demo clean
+.PHONY: help venv format check test test-cluster test-containers power-loss chaos model bench bench-scale demo clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  ARGS='...' is passed on by test, test-cluster, test-containers, model, bench, bench-scale and demo; PYTHON=... names the interpreter."
+	@echo "  ARGS='...' is passed on by test, test-cluster, test-containers, chaos, model, bench, bench-scale and demo; PYTHON=... names the interpreter."
 
 venv: $(VENV)/.installed ## Make .venv and install Vagus with its development tools; again only when pyproject.toml changed.
 
@@ -36,7 +36,7 @@ test: venv ## All tests, against a real nats-server; without those for Docker an
 	$(RUN) pytest -m "not containers and not cluster" $(ARGS)
 
 test-cluster: venv ## All tests on a cluster of three servers, which die, freeze and come back; some minutes.
-	$(RUN) pytest tests/integration/test_cluster.py tests/fault/test_cluster.py tests/fault/test_schedules.py $(ARGS)
+	$(RUN) pytest tests/integration/test_cluster.py tests/fault/test_cluster.py tests/fault/test_relay_cluster.py tests/fault/test_schedules.py $(ARGS)
 
 test-containers: venv ## The broker tests against a nats-server in a container; needs Docker.
 	VAGUS_TEST_BROKER=container $(RUN) pytest tests/conformance tests/integration $(ARGS)
@@ -44,6 +44,9 @@ test-containers: venv ## The broker tests against a nats-server in a container; 
 power-loss: venv ## Cut the power of a server under load some hundred times; see docs/reliability.md.
 	VAGUS_POWER_CUTS=$(or $(CUTS),300) VAGUS_POWER_SEED=$(or $(SEED),$(shell date +%s)) \
 		$(RUN) pytest -q tests/fault/test_power_loss.py $(ARGS)
+
+chaos: venv ## 10 000 ticks among 320 faults, then the checker; some ten minutes, see docs/reliability.md.
+	$(RUN) chaos $(ARGS)
 
 model: venv ## Explore the protocol: thousands of schedules of faults; see docs/reliability.md.
 	$(RUN) tests.model $(ARGS)

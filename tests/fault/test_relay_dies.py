@@ -2,18 +2,13 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import anyio
-import msgspec
-
-from tests.kit.downstream import downstream
+from tests.kit.downstream import downstream, moved_on
 from tests.kit.processes import RealProcess, process
 from tests.kit.waiting import eventually
-from tests.kit.writing import Logs
-from vagus.contract.errors import VagusError
+from tests.kit.writing import Logs, written
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus
 from vagus.runtime.embedded import EmbeddedServer
@@ -22,7 +17,6 @@ from vagus_relay.firehose import COMMITS_READ, STANDING_NOTED
 from vagus_relay.press import BATCH_SENT, BATCH_STORED
 
 PATIENCE_S = 60.0
-SESSIONS = 6
 
 
 def environ(url: str, subjects: Subjects, name: str = "mortal", fault: str = "") -> dict[str, str]:
@@ -39,45 +33,6 @@ async def complete(url: str, subjects: Subjects, logs: Logs) -> bool:
     """Read with plain nats-py: what the logs have, branch by branch, and nothing twice."""
     async with downstream(url, subjects) as reader:
         return await reader.lines() == await reader.logged(logs.sessions)
-
-
-@asynccontextmanager
-async def written(logs: Logs) -> AsyncIterator[None]:
-    """Commits without a pause on all sessions, two branches each, while the block lasts."""
-    ending = anyio.Event()
-
-    async def write(session: str) -> None:
-        number = 0
-        while not ending.is_set():
-            number += 1
-            branch = "main" if number % 3 else "other"
-            await logs.commit(session, *[f"{number}"] * (1 + number % 5), branch=branch)
-            await anyio.sleep(0.02)
-
-    async with anyio.create_task_group() as writers:
-        for number in range(SESSIONS):
-            writers.start_soon(write, f"s{number}")
-        yield
-        ending.set()
-
-
-async def moved_on(bus: Bus, subjects: Subjects) -> None:
-    """Wait until the firehose has got something new."""
-
-    async def last() -> object:
-        try:
-            info = await bus.api(f"STREAM.INFO.{subjects.named('EVENTS')}")
-        except VagusError:
-            return before
-        return msgspec.convert(info["state"], dict[str, object])["last_seq"]
-
-    before: object = None
-    before = await last()
-
-    async def more() -> bool:
-        return await last() != before
-
-    await eventually(more, timeout_s=PATIENCE_S, every_s=0.05)
 
 
 async def test_a_relay_is_killed_at_each_of_its_steps_and_the_next_one_goes_on(

@@ -10,7 +10,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
+from tests.kit.waiting import eventually
+from vagus.contract.errors import VagusError
 from vagus.contract.subjects import Subjects
+from vagus.runtime.bus import Bus
+
+MOVED_ON_S = 60.0
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -81,8 +86,27 @@ class Downstream:
 @asynccontextmanager
 async def downstream(url: str, subjects: Subjects) -> AsyncIterator[Downstream]:
     """Connected while the block lasts."""
-    connection = await nats.connect(url)
+    connection = await nats.connect(url.split(","))
     try:
         yield Downstream(connection, subjects)
     finally:
         await connection.close()
+
+
+async def moved_on(bus: Bus, subjects: Subjects) -> None:
+    """Wait until the firehose has got something new."""
+
+    async def last() -> object:
+        try:
+            info = await bus.api(f"STREAM.INFO.{subjects.named('EVENTS')}")
+        except VagusError:
+            return before
+        return msgspec.convert(info["state"], dict[str, object])["last_seq"]
+
+    before: object = None
+    before = await last()
+
+    async def more() -> bool:
+        return await last() != before
+
+    await eventually(more, timeout_s=MOVED_ON_S, every_s=0.05)

@@ -1,6 +1,8 @@
 """Writing session logs without a kernel: as many commits as one likes, at once."""
 
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 import msgspec
@@ -20,8 +22,8 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 class Logs:
     """Logs that this test alone writes; the first commit of a session makes its log."""
 
-    def __init__(self, bus: Bus, subjects: Subjects) -> None:
-        self.log = JetStreamLog(bus, subjects, direct=True)
+    def __init__(self, bus: Bus, subjects: Subjects, *, replicas: int = 1) -> None:
+        self.log = JetStreamLog(bus, subjects, direct=True, replicas=replicas)
         self.heads: dict[str, int] = {}
         self._ends: dict[tuple[str, str], tuple[int, str]] = defaultdict(lambda: (0, ""))
 
@@ -63,3 +65,23 @@ class Logs:
                 await anyio.sleep(0.05)
         self._ends[session, branch] = sequence + len(made), sealed.digest
         return self.heads[session]
+
+
+@asynccontextmanager
+async def written(logs: Logs, *, sessions: int = 6) -> AsyncIterator[None]:
+    """Commits without a pause on all sessions, two branches each, while the block lasts."""
+    ending = anyio.Event()
+
+    async def write(session: str) -> None:
+        number = 0
+        while not ending.is_set():
+            number += 1
+            branch = "main" if number % 3 else "other"
+            await logs.commit(session, *[f"{number}"] * (1 + number % 5), branch=branch)
+            await anyio.sleep(0.02)
+
+    async with anyio.create_task_group() as writers:
+        for number in range(sessions):
+            writers.start_soon(write, f"s{number}")
+        yield
+        ending.set()

@@ -16,6 +16,7 @@ import anyio
 import msgspec
 
 from vagus.contract.errors import Conflict, Permanent, SessionNotFound, VagusError
+from vagus.contract.ids import is_id
 from vagus.contract.subjects import Subjects
 from vagus.runtime import faults, telemetry
 from vagus.runtime.bus import Bus, Message
@@ -59,6 +60,8 @@ class Track(msgspec.Struct):
     behind_since: float | None = None
     taken: bool = False
     """It waits for a carrier, or has one."""
+    gone: bool = False
+    """It has no log."""
     halted: bool = False
     """It cannot be carried on; the next survey tries again."""
 
@@ -95,8 +98,9 @@ class Firehose:
     def hint(self, message: Message) -> None:
         """A message of the feed: nothing of it is believed but that a session is worth a look."""
         number = message.headers.get("Nats-Sequence", "")
-        if number.isascii() and number.isdigit():
-            self._hear(Subjects.last_token(message.subject, 2), int(number))
+        session_id = Subjects.last_token(message.subject, 2)
+        if is_id(session_id) and number.isascii() and number.isdigit():
+            self._hear(session_id, int(number))
 
     def _hear(self, session_id: str, head: int) -> None:
         track = self.tracks.get(session_id)
@@ -205,7 +209,7 @@ class Firehose:
             track.taken = False
             if not track.behind:
                 track.behind_since = None
-            if self._ours(session_id):
+            if self._ours(session_id) and not track.gone:
                 self._enlist(session_id, track)
             else:
                 self.tracks.pop(session_id, None)
@@ -215,7 +219,7 @@ class Firehose:
         try:
             await self._carry(session_id, track)
         except SessionNotFound:
-            track.head = 0
+            track.gone = True
         except Conflict:  # another relay carries it, or did
             track.refused, track.sure = track.standing, False
             return CONFLICT_S
