@@ -1,0 +1,171 @@
+"""All that is on a server, saved while everything runs, goes on on another server."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+import vagus
+from tests.kit.audit import RICH, ended_ticks
+from tests.kit.command_line import run
+from tests.kit.load import ASKING
+from tests.kit.services import wait_until_empty
+from tests.kit.system import System, system
+from tests.kit.waiting import eventually
+from vagus.contract.subjects import Subjects
+from vagus.runtime.embedded import EmbeddedServer
+from vagus.runtime.transfer import names
+
+FREE = vagus.PolicySet.preset("pro")
+PAY = vagus.ToolCall(tool_name="fs.write", input={"path": "paid", "content": "yes"})
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+async def other(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
+    async with EmbeddedServer(tmp_path / "other", durability="fast") as server:
+        yield server
+
+
+@pytest.fixture
+async def saved(broker: EmbeddedServer, subjects: Subjects, tmp_path: Path) -> Path:
+    """A small backup."""
+    folder = tmp_path / "backup"
+    async with (
+        system(broker.url, subjects, tmp_path) as whole,
+        vagus.connect(broker.url, root_subject=subjects.root) as client,
+    ):
+        session = await whole.client.create_session(owner="me", policy=FREE, session_id="s")
+        await session.tick("hello")
+        await client.backup(folder)
+    return folder
+
+
+class Busy:
+    """Sessions that tick without a pause."""
+
+    def __init__(self, whole: System) -> None:
+        self.whole = whole
+        self.ended: dict[str, set[str]] = {}
+        self.stopping = False
+
+    async def run(self, session_id: str) -> None:
+        session = await self.whole.client.create_session(
+            owner="me", policy=FREE, budget=RICH, session_id=session_id
+        )
+        ended = self.ended[session_id] = set()
+        while not self.stopping:
+            command_id = f"{session_id}-{len(ended)}"
+            call = vagus.ToolCall(tool_name="fs.write", input={"path": "f", "content": command_id})
+            await session.tick(command_id, tool=call, command_id=command_id, timeout_s=PATIENCE_S)
+            ended.add(command_id)
+
+
+async def test_what_was_in_progress_goes_on_on_another_server(
+    broker: EmbeddedServer, other: EmbeddedServer, subjects: Subjects, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backup"
+    before: dict[str, set[str]] = {}
+    async with system(broker.url, subjects, tmp_path) as whole:
+        asking = await whole.client.create_session(owner="me", policy=ASKING, session_id="asking")
+        await asking.tick("pay", tool=PAY)
+        later = await whole.client.create_session(owner="me", policy=FREE, session_id="later")
+        await later.tick("in an hour", after=3600)
+        busy = Busy(whole)
+        async with anyio.create_task_group() as tasks:
+            for name in ("one", "two", "three"):
+                tasks.start_soon(busy.run, name)
+            await eventually(lambda: sum(map(len, busy.ended.values())) > 8, timeout_s=PATIENCE_S)
+            before |= {name: set(ended) for name, ended in busy.ended.items()}
+            await whole.client.backup(folder)
+            busy.stopping = True
+
+    async with vagus.connect(other.url, root_subject=subjects.root) as client:
+        await client.restore_backup(folder)
+    (tmp_path / "new").mkdir()
+    async with system(
+        other.url,
+        subjects,
+        tmp_path / "new",
+        root=whole.root,  # workspaces and the gate's key are files: not in a backup
+        grant_seed_file=whole.environ["VAGUS_GRANT_SEED_FILE"],
+        grant_public_keys=whole.environ["VAGUS_GRANT_PUBLIC_KEYS"],
+    ) as restored:
+        listed = {session.manifest.session_id for session in await restored.client.sessions()}
+        assert listed == {"asking", "later", "one", "two", "three"}
+        await wait_until_empty(restored.bus, subjects.named("INBOX"), timeout_s=PATIENCE_S)
+        for name, ended in before.items():
+            session = await restored.client.session(name)
+            assert ended <= await ended_ticks(session)
+            after = await session.tick("after", timeout_s=PATIENCE_S)
+            assert after.reason == "completed"
+        (ticket,) = await restored.client.approvals()
+        await restored.client.approve(ticket.approval_id, actor="boss")
+        await eventually((whole.root / "sessions" / "asking" / "paid").exists, timeout_s=PATIENCE_S)
+        assert len(await (await restored.client.session("later")).schedules()) == 1
+        await wait_until_empty(restored.bus, subjects.named("INBOX"), timeout_s=PATIENCE_S)
+        assert (await restored.client.verify("asking")).ok
+
+
+async def test_a_server_that_has_some_of_it_is_left_as_it_is(
+    saved: Path, broker: EmbeddedServer, subjects: Subjects
+) -> None:
+    async with vagus.connect(broker.url, root_subject=subjects.root) as client:
+        before = sorted(await names(client.bus, subjects))
+        with pytest.raises(vagus.Conflict, match="has none of them"):
+            await client.restore_backup(saved)
+        assert sorted(await names(client.bus, subjects)) == before
+
+
+async def test_a_damaged_file_is_told_before_anything_is_made(
+    saved: Path, other: EmbeddedServer, subjects: Subjects
+) -> None:
+    damaged = saved / f"{subjects.session_stream('s')}.snapshot"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    async with vagus.connect(other.url, root_subject=subjects.root) as client:
+        with pytest.raises(vagus.Malformed, match="its digest is another"):
+            await client.restore_backup(saved)
+        damaged.unlink()
+        with pytest.raises(vagus.Malformed, match="No such file"):
+            await client.restore_backup(saved)
+        assert await names(client.bus, subjects) == []
+
+
+async def test_a_backup_that_was_broken_off_is_none(
+    saved: Path, other: EmbeddedServer, subjects: Subjects
+) -> None:
+    (saved / "backup.json").unlink()
+    async with vagus.connect(other.url, root_subject=subjects.root) as client:
+        with pytest.raises(vagus.NotFound, match="no complete backup"):
+            await client.restore_backup(saved)
+        with pytest.raises(vagus.Refused, match="is not empty"):
+            await client.backup(saved)
+
+
+async def test_a_backup_of_another_root_says_which(saved: Path, other: EmbeddedServer) -> None:
+    async with vagus.connect(other.url, root_subject="another") as client:
+        with pytest.raises(vagus.Refused, match="VAGUS_ROOT_SUBJECT="):
+            await client.restore_backup(saved)
+
+
+async def test_the_command_line_saves_and_restores(
+    saved: Path,
+    broker: EmbeddedServer,
+    other: EmbeddedServer,
+    subjects: Subjects,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VAGUS_ROOT_SUBJECT", subjects.root)
+    made = await run("backup", str(tmp_path / "again"), "--server", broker.url, "--json")
+    assert (made.code, made.err) == (0, "")
+    assert subjects.session_stream("s") in [stream["stream"] for stream in made.json["streams"]]
+    back = await run("restore", str(tmp_path / "again"), "--server", other.url)
+    assert back.code == 0
+    assert f"restoring {subjects.session_stream('s')}" in back.err
+    assert back.out.endswith(f"restored from {tmp_path / 'again'}\n")
+    log = await run("verify", "s", "--server", other.url, "--json")
+    assert (log.code, log.json["ok"]) == (0, True)
