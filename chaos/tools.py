@@ -49,6 +49,15 @@ async def pay(context: vagus.ToolContext, key: str, seconds: float = 0.0) -> str
     return key
 
 
+@vagus.tool(name="chaos.look", read_only=True, tags=(TAG,), capabilities=("chaos:look:{key}",))
+async def look(context: vagus.ToolContext, key: str, seconds: float = 0.0) -> str:
+    """Change nothing, so that it runs without a claim, and again after a crash."""
+    _note(context, "chaos.look", "start", idempotent=True)
+    await anyio.sleep(seconds)
+    _note(context, "chaos.look", "end", idempotent=True)
+    return key
+
+
 @vagus.tool(name="chaos.crawl", tags=(TAG,), capabilities=("chaos:crawl:{key}",), timeout_secs=120)
 def crawl(context: vagus.ToolContext, key: str, seconds: float) -> str:
     """Take long, in a thread, telling of the progress, until somebody cancels."""

@@ -14,7 +14,7 @@ from chaos.checker.check import LEDGER_TAG
 from chaos.checker.ledger import read
 from tests.kit.waiting import eventually
 
-ALL = (tools.put, tools.pay, tools.crawl, tools.fail)
+ALL = (tools.put, tools.pay, tools.look, tools.crawl, tools.fail)
 
 
 @pytest.fixture
@@ -46,15 +46,15 @@ async def test_a_run_is_written_down_at_both_ends(tool: vagus.Tool[..., Any], le
     [start, end] = lines(ledger)
     assert (start.pop("phase"), end.pop("phase")) == ("start", "end")
     assert start.pop("at") <= end.pop("at")
-    idempotent = tool.definition.annotations.idempotent
+    repeatable = tool.definition.annotations.repeatable
     assert start == end
     assert start == {
-        "tool_run_id": "r1", "tool": tool.definition.name, "idempotent": idempotent, "grant": True
+        "tool_run_id": "r1", "tool": tool.definition.name, "idempotent": repeatable, "grant": True
     }  # fmt: skip
 
 
-def test_only_one_of_them_may_be_repeated() -> None:
-    assert [tool for tool in ALL if tool.definition.annotations.repeatable] == [tools.put]
+def test_two_of_them_may_be_repeated() -> None:
+    assert [tool for tool in ALL if tool.definition.annotations.repeatable] == [tools.put, tools.look]
 
 
 def test_the_checker_knows_them_by_their_tag() -> None:

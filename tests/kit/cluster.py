@@ -29,6 +29,7 @@ http: "127.0.0.1:{monitor}"
 cluster {{
   name: vagus
   listen: "127.0.0.1:{route}"
+  no_advertise: true
   routes: [{routes}]
 }}
 """
