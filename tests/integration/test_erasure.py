@@ -1,26 +1,26 @@
 """A session that is erased leaves its tombstone, and nothing else, on the server and in its folders."""
 
-import json
-import re
 import secrets
-from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import anyio
-import nats
 import pytest
 
 import vagus
 from tests.kit.command_line import run
 from tests.kit.system import System, system
+from tests.kit.traces import found
 from tests.kit.waiting import eventually
-from vagus.contract import limits
 from vagus.contract.commands import EraseSession
+from vagus.contract.erasures import is_tombstone
 from vagus.contract.messages import Role
 from vagus.contract.subjects import Subjects
+from vagus.contract.subscriptions import Filter
 from vagus.runtime.embedded import EmbeddedServer
+from vagus_relay.cursor import Cursor
+from vagus_relay.event import EventMessage
+from vagus_relay.press import Press
 
 POLICY = vagus.PolicySet(
     allow_capabilities=("*",),
@@ -34,14 +34,10 @@ VAGUS_S_patient-7 VAGUS_DEAD VAGUS_SCHEDULES KV_VAGUS_SESSIONS KV_VAGUS_TICKETS 
 SECRET = "the-patient-is-" + secrets.token_hex(8)
 
 
-@pytest.fixture(autouse=True)
-def settle_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "ERASE_SETTLE_S", 0.3)
-
-
 @pytest.fixture
 async def whole(own_broker: EmbeddedServer, tmp_path: Path) -> AsyncIterator[System]:
-    async with system(own_broker.url, Subjects(root="vagus"), tmp_path, allowed_commands="*") as running:
+    given = {"allowed_commands": "*", "erase_settle_s": 0.3}
+    async with system(own_broker.url, Subjects(root="vagus"), tmp_path, **given) as running:
         yield running
 
 
@@ -68,42 +64,6 @@ async def live_through(whole: System, session_id: str, said: str = SECRET) -> va
 
 def write(path: str, text: str) -> vagus.ToolCall:
     return vagus.ToolCall(tool_name="fs.write", input={"path": path, "content": text})
-
-
-async def found(url: str, word: str) -> list[str]:
-    """Every message on the server that has the word in its subject, headers or body; by nats-py alone."""
-    needle = re.compile(rb"(?<![\w-])" + word.encode() + rb"(?![\w-])")
-    client = await nats.connect(url)
-    try:
-        jetstream = client.jetstream()
-        hits: list[str] = []
-        for info in await jetstream.streams_info():
-            name, first, last = info.config.name, info.state.first_seq, info.state.last_seq
-            if needle.search(f"{name.partition('_S_')[2]} {info.config.subjects}".encode()):
-                hits.append(f"{name} itself")
-            for sequence in range(first, last + 1):
-                answer = await client.request(
-                    f"$JS.API.STREAM.MSG.GET.{name}", json.dumps({"seq": sequence}).encode(), timeout=10
-                )
-                if message := json.loads(answer.data).get("message"):
-                    text = b" ".join(
-                        (message["subject"].encode(), b64decode(message.get("hdrs", "")), decoded(message))
-                    )
-                    if needle.search(text):
-                        hits.append(f"{name} {sequence} {message['subject']}")
-        return hits
-    finally:
-        await client.close()
-
-
-def decoded(message: dict[str, Any]) -> bytes:
-    """A body, and a blob's name in its subject."""
-    body = b64decode(message.get("data", ""))
-    last = message["subject"].rpartition(".")[2]
-    try:
-        return body + b" " + b64decode(last + "=" * (-len(last) % 4), altchars=b"-_")
-    except ValueError:
-        return body
 
 
 async def test_nothing_is_left_of_an_erased_session(whole: System) -> None:
@@ -190,6 +150,57 @@ async def test_who_may_not_order_an_erasure_cannot_have_it_carried_out(whole: Sy
     with pytest.raises(vagus.Refused, match="nobody has ordered"):
         await whole.client._dispatch.ask(command, vagus.Erasure)
     assert (await session.tick("hello")).reason == "completed"
+
+
+async def test_the_firehose_has_a_tombstone_in_place_of_the_events(whole: System) -> None:
+    subjects = whole.subjects
+    await whole.start("relay")
+    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    await session.tick(f"remember {SECRET}")
+    seen: list[vagus.EventRecord] = []
+    async with whole.client.subscribe(Filter(sessions=("s1",))) as events:
+        async for delivery in events:
+            seen.append(delivery.event)
+            await delivery.ack()
+            if len(seen) == 1:
+                tombstone = await whole.client.erase("s1", reason="as asked")
+            if is_tombstone(seen[-1]):
+                break
+    assert seen[-1].kind.data == {
+        "ordered_at": tombstone.ordered_at, "actor": tombstone.actor, "reason": "as asked"
+    }  # fmt: skip
+    assert seen[-1].sequence > tombstone.events
+    assert await found(whole.url, SECRET) == []
+    hits = await found(whole.url, "s1")
+    assert [hit.split()[2] for hit in hits if hit.startswith("VAGUS_EVENTS")] == [
+        subjects.event("s1", "main", "Custom")
+    ]
+    assert {hit.split()[0] for hit in hits} == {"KV_VAGUS_ERASED", "VAGUS_EVENTS"}
+
+
+async def test_a_relay_that_still_has_events_in_hand_is_refused(whole: System) -> None:
+    relay = await whole.start("relay")
+    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    await session.tick("hello")
+    await eventually(lambda: published(whole))
+    await relay.drain()
+    await whole.client.erase("s1")
+    late = [
+        EventMessage(
+            whole.subjects.event("s1", "main", "Message"), {"Nats-Msg-Id": "late"}, b"{}", Cursor(9, 9)
+        )
+    ]
+    press = Press(whole.bus, whole.subjects)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(press.run)
+        for place in (0, 3):
+            with pytest.raises(vagus.Conflict):
+                await press.store("s1", place, late)
+        tasks.cancel_scope.cancel()
+
+
+async def published(whole: System) -> bool:
+    return len([hit for hit in await found(whole.url, "s1") if hit.startswith("VAGUS_EVENTS")]) > 10
 
 
 async def test_an_archived_session_is_erased_where_it_is(whole: System) -> None:

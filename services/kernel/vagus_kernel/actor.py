@@ -25,7 +25,6 @@ from vagus.contract.errors import (
     OutcomeUnknown,
     Permanent,
     Refused,
-    SessionNotFound,
     Transient,
     Unavailable,
     VagusError,
@@ -457,11 +456,6 @@ class Actor:
         self.ports.keep_alive.drop(delivery)
         self._unsettled.pop(delivery, None)
         delivery.forget()
-
-    async def forget_session(self, missing: SessionNotFound) -> None:
-        """Keep nothing of the session, not even what was about to be kept: it is being erased."""
-        await self._snapshot_kept.wait()
-        self.ledger.forget(missing)
 
     async def make_workspace(self) -> None:
         """Make the session's folder, unless it is there; blocking work in a thread."""

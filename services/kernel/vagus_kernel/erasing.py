@@ -11,7 +11,6 @@ import anyio
 from anyio.to_thread import run_sync
 from msgspec.structs import replace
 
-from vagus.contract import limits
 from vagus.contract.erasures import Erasure
 from vagus.contract.errors import Refused, Unavailable
 from vagus.contract.ids import MAIN
@@ -68,13 +67,13 @@ class Erasing:
         await self._eraser.tell(order)
         hit(TOLD)
         await actor.ports.files.flushed()
-        await actor.forget_session(erased(order))
+        actor.ledger.forget(erased(order))  # no snapshot of it is kept any more
         await self._eraser.remove_log(session_id)
         hit(LOG_REMOVED)
         await self._sweep()
         hit(SWEPT)
         # Whoever had something of the session in hand, such as an approver a ticket, has put it down by now.
-        await anyio.sleep(limits.ERASE_SETTLE_S)
+        await anyio.sleep(actor.ports.settings.erase_settle_s)
         await self._eraser.remove_log(session_id)
         await self._sweep()
         done = replace(order, erased_at=clock.now())

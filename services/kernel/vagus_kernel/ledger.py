@@ -263,6 +263,8 @@ class Ledger:
 
     async def keep(self, snapshot: Snapshot) -> None:
         """Store a snapshot; a competitor's newer one is left alone. Raises as `Snapshots.write`."""
+        if self.session is None:
+            return  # it was erased meanwhile
         self._snapshot_revision = await self._snapshots.write(
             self.session_id, snapshot, self._snapshot_revision
         )

@@ -47,6 +47,9 @@ class KernelSettings(ProcessSettings, frozen=True, kw_only=True):
     idle_s: Annotated[float, doc("seconds after which an idle session leaves memory", ge=1, le=86_400)] = (
         300.0
     )
+    erase_settle_s: Annotated[
+        float, doc("seconds after which an erased session is looked for once more", ge=0.1, le=600)
+    ] = limits.ERASE_SETTLE_S
     middlewares: Annotated[
         str, doc("turn middlewares, outermost first: MODULE:NAME, separated by commas")
     ] = ""

@@ -1,0 +1,56 @@
+"""An erasure goes on wherever the kernel that carried it out has died."""
+
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+
+import vagus
+from tests.kit.processes import process
+from tests.kit.system import system
+from tests.kit.traces import found
+from tests.kit.waiting import eventually
+from vagus.contract.subjects import Subjects
+from vagus.runtime.embedded import EmbeddedServer
+from vagus_kernel.erasing import CLOSED, DONE, LOG_REMOVED, NOTED, SWEPT, TOLD
+
+POLICY = vagus.PolicySet.preset("pro")
+POINTS = (CLOSED, NOTED, TOLD, LOG_REMOVED, SWEPT, DONE)
+
+
+async def test_an_erasure_survives_a_death_at_each_of_its_steps(
+    own_broker: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with system(own_broker.url, Subjects(root="vagus"), tmp_path, erase_settle_s=0.2) as whole:
+        session = await whole.client.create_session(owner="me", policy=POLICY, session_id="s1")
+        await session.tick("remember this")
+        events = sum(branch.head_sequence for branch in (await session.summary()).branches)
+        await whole.services["kernel3"].drain()
+        for point in POINTS:
+            environ = whole.environ | {"VAGUS_INSTANCE": "mortal", "VAGUS_FAULT": point}
+            async with (
+                process("vagus_kernel", environ, tmp_path / f"{point}.log") as mortal,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(ask, whole.client)
+                assert await mortal.ended() == -signal.SIGKILL, point
+                tasks.cancel_scope.cancel()
+        (order,) = await whole.client.erasures()
+        await whole.start("kernel", "last")
+        tombstone = await whole.client.erase("s1", reason="again")
+        assert tombstone == order
+        assert tombstone.erased_at is not None
+        assert tombstone.events == events + 1  # it was closed, once
+        assert tombstone.reason == "first"
+
+        async def clean() -> bool:
+            return {hit.split()[0] for hit in await found(whole.url, "s1")} == {"KV_VAGUS_ERASED"}
+
+        await eventually(clean, timeout_s=60)
+        assert not (whole.root / "sessions" / "s1").exists()
+
+
+async def ask(client: vagus.Client) -> None:
+    with suppress(vagus.VagusError):
+        await client.erase("s1", reason="first")
