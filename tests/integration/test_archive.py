@@ -4,8 +4,11 @@ from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import vagus
 from tests.kit.broker import Broker
+from tests.kit.command_line import run
 from tests.kit.system import System, system
 from tests.kit.waiting import eventually
 from vagus.contract.archives import Placement
@@ -90,6 +93,58 @@ async def test_an_archived_session_reads_as_before_and_the_next_tick_restores_it
             return not (await whole.client.sessions())[0].archived
 
         await eventually(listed_hot)
-        assert (await placement(whole.bus, subjects)).copy is None
+        assert (await placement(whole.bus, subjects)).generation == 1
         info: Any = await whole.bus.api(f"STREAM.INFO.{subjects.named('ARCHIVE')}")
         assert info["state"]["messages"] == 0
+
+
+async def test_a_session_that_rests_is_archived_by_itself_if_told_so(
+    broker: Broker, subjects: Subjects, tmp_path: Path
+) -> None:
+    async with system(broker.url, subjects, tmp_path, services="kernel", archive_after=1) as whole:
+        session = await whole.client.create_session(owner="me", policy=POLICY, session_id="s")
+        await session.tick("one")
+
+        async def archived() -> bool:
+            return (await whole.client.sessions())[0].archived
+
+        await eventually(archived)
+        assert await log_streams(whole.bus, subjects) == []
+        assert (await session.tick("two")).reason == "completed"
+        await eventually(archived)
+        assert (await session.verify()).ok
+
+
+async def test_a_session_at_work_is_not_archived(broker: Broker, subjects: Subjects, tmp_path: Path) -> None:
+    async with system(broker.url, subjects, tmp_path) as whole:
+        session = await whole.client.create_session(owner="me", policy=POLICY, session_id="s")
+        write = vagus.ToolCall(tool_name="fs.write", input={"path": "artifacts/a", "content": "x"})
+        assert (await session.tick("write", tool=write)).reason == "awaiting_approval"
+        with pytest.raises(vagus.Refused, match="approvals pending"):
+            await whole.client.archive_session("s")
+        with pytest.raises(vagus.SessionNotFound):
+            await whole.client.archive_session("nobody")
+        assert len(await log_streams(whole.bus, subjects)) == 1
+
+
+async def test_a_closed_session_is_archived_read_and_brought_back(
+    broker: Broker, subjects: Subjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with system(broker.url, subjects, tmp_path, services="kernel") as whole:
+        monkeypatch.setenv("VAGUS_SERVER", whole.url)
+        monkeypatch.setenv("VAGUS_ROOT_SUBJECT", subjects.root)
+        session = await whole.client.create_session(owner="me", policy=POLICY, session_id="s")
+        await session.close("done")
+        head = (await session.summary()).stream_sequence
+        place = {"session_id": "s", "archived": True, "stream_sequence": head}
+        assert (await run("session", "archive", "s", "--json")).json == place
+        assert await log_streams(whole.bus, subjects) == []
+        with pytest.raises(vagus.BranchReadOnly):
+            await session.tick("more")
+        assert (await run("session", "show", "s", "--json")).json["archived"]
+        assert "closed, archived" in (await run("session", "list")).out
+        assert (await run("verify", "s")).code == 0
+        assert await log_streams(whole.bus, subjects) == []
+        assert (await run("session", "restore", "s", "--json")).json == place | {"archived": False}
+        assert await log_streams(whole.bus, subjects) == [subjects.session_stream("s", 1)]
+        assert (await session.verify()).ok

@@ -27,6 +27,7 @@ from vagus.runtime.queue import Delivery, KeepAlive, Pull, dead_letter
 from vagus.runtime.toolbox import Toolbox
 from vagus_kernel import middleware
 from vagus_kernel.actor import Actor
+from vagus_kernel.archivist import archiving
 from vagus_kernel.filewriter import FileWriter
 from vagus_kernel.mover import moving
 from vagus_kernel.ports import Ports
@@ -62,6 +63,10 @@ class Kernel:
     def active(self) -> int:
         """Sessions in memory."""
         return len(self._actors)
+
+    def owns(self, partition: int) -> bool:
+        """Whether it takes inputs of this partition."""
+        return partition in self._pulls
 
     async def own(self, partitions: frozenset[int]) -> None:
         """Take inputs of these partitions and of no other; sessions of the others are given back."""
@@ -217,6 +222,7 @@ async def serve(
                 members(bus, subjects, "kernel.*") as view,
                 beside(kernel.sweep),
                 moving(bus, subjects),
+                archiving(ports, lambda: kernel.owns(0)),
             ):
                 ready = False
                 while not draining.is_set():

@@ -50,6 +50,9 @@ class KernelSettings(ProcessSettings, frozen=True, kw_only=True):
     erase_settle_s: Annotated[
         float, doc("seconds after which an erased session is looked for once more", ge=0.1, le=600)
     ] = limits.ERASE_SETTLE_S
+    archive_after: Annotated[
+        float, doc("seconds without a change after which a session's log is archived; 0: never", ge=0)
+    ] = 0.0
     middlewares: Annotated[
         str, doc("turn middlewares, outermost first: MODULE:NAME, separated by commas")
     ] = ""

@@ -28,6 +28,7 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     """The one in force; the manifest has the first."""
     closed: bool
     updated_at: str
+    archived: bool = False
 
 
 class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,4 +68,5 @@ async def view(session: "Session") -> SessionView:
         policy=policy.policy,
         closed=summary.closed,
         updated_at=summary.updated_at,
+        archived=summary.archived,
     )

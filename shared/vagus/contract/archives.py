@@ -29,7 +29,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The highest number that a stream was ever made or is being made with: none is used twice."""
     archived: bool = False
     copy: str | None = None
-    """The parts' name: of an archived log, those that are the log; else of a copy that is being made."""
+    """The parts' name: of an archived log, those that are the log; else of a copy that is being made, or was
+    the log once, and is to be removed."""
     starts: tuple[int, ...] = ()
     """Of an archived log: the stream sequence of the first commit of each part."""
     stream_sequence: int = 0

@@ -99,6 +99,11 @@ class Bucket:
                     found[told.key] = told
         return list(found.values())
 
+    async def page(self, start: int) -> tuple[list[Entry], int | None]:
+        """The first entries from a revision on, at most 1 000; and the revision to go on from, if any."""
+        found, following = await self._page(self._subject(">", _FILTER), start)
+        return [told for told in found if isinstance(told, Entry)], following
+
     async def is_led(self) -> bool:
         """Whether it takes writes now; what a replica tells of a bucket without a leader may be long past."""
         try:

@@ -15,7 +15,7 @@ import anyio
 from msgspec.structs import replace
 
 from vagus.contract.archives import KeptCommit, Placement
-from vagus.contract.errors import Conflict, Refused, VagusError
+from vagus.contract.errors import Conflict, Permanent, Refused, VagusError
 from vagus.contract.subjects import Subjects
 from vagus.runtime.archive.hot import HotStreams
 from vagus.runtime.archive.parts import Parts, PartsWriter
@@ -84,7 +84,7 @@ class Keeper:
                     pass
             hit("kernel.archive_verified")
             archived = await self._placements.replace(session_id, begun, made)
-        except (Conflict, Refused) as error:
+        except (Conflict, Permanent) as error:
             _log.info("session %s stays where it is: %s", session_id, error)
             await self._forget_copy(session_id, begun.placement)
             raise
@@ -150,7 +150,7 @@ class Keeper:
                 await self._streams.remove(session_id, generation)
             raise
         hit("kernel.restore_filled")
-        restored = Placement(generation=generation, claimed=generation)
+        restored = Placement(generation=generation, claimed=generation, copy=before.copy)
         await self._placements.replace(session_id, claimed, restored)
         hit("kernel.restore_recorded")
         await self._streams.open(session_id, generation)
