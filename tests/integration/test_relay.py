@@ -5,6 +5,9 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
 
 from tests.kit.broker import Broker
 from tests.kit.downstream import Downstream, downstream
@@ -14,12 +17,14 @@ from tests.kit.writing import TRACE, Logs
 from vagus.contract.events import Custom
 from vagus.contract.streams import RELAYED, events
 from vagus.contract.subjects import Subjects
+from vagus.runtime import telemetry
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.runtime.inspection import inspect
 from vagus.runtime.provision import ensure, ensure_firehose
 from vagus.sdk.operations import Operations
 from vagus_relay.firehose import Firehose
+from vagus_relay.gauges import gauges
 from vagus_relay.relay import serve
 from vagus_relay.settings import Beginning, RelaySettings
 
@@ -233,6 +238,48 @@ async def test_an_operator_sees_relays_and_what_they_have_made(
     assert {name: problem for name, problem in (await seen()).items() if name in made} == dict.fromkeys(
         made, ""
     )
+
+
+async def test_a_relay_shows_how_far_it_is_behind(bus: Bus, subjects: Subjects, logs: Logs) -> None:
+    found = InMemoryMetricReader()
+    meters = MeterProvider(metric_readers=[found])
+    telemetry.join(TracerProvider(), meters.get_meter("test"))
+
+    def shown() -> dict[str, float]:
+        data = found.get_metrics_data()
+        return {
+            metric.name: point.value
+            for resource in (data.resource_metrics if data is not None else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            for point in metric.data.data_points
+        }
+
+    try:
+        await ensure_firehose(bus, subjects, events(subjects))
+        firehose = Firehose(bus, subjects, "a")
+        await logs.commit("s", "one", "two")
+        await logs.commit("s", "three")
+        async with gauges(firehose):
+            await firehose.survey()
+            waiting = shown()
+            assert waiting["vagus.relay.behind"] == 2
+            assert waiting["vagus.relay.lag"] > 0
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(firehose.press)
+                tasks.start_soon(firehose.carry)
+                await eventually(lambda: not firehose.behind)
+                await eventually(lambda: firehose.lag_s == 0)
+                tasks.cancel_scope.cancel()
+            assert shown() == {
+                "vagus.relay.events": 3,
+                "vagus.relay.lag": 0,
+                "vagus.relay.behind": 0,
+                "vagus.relay.sessions": 1,
+            }
+    finally:
+        telemetry.shut_down()
+        meters.shutdown()
 
 
 async def _counted(reader: Downstream, wanted: dict[str, int]) -> bool:

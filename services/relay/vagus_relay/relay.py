@@ -17,8 +17,8 @@ from vagus_relay.gauges import gauges
 from vagus_relay.settings import RelaySettings
 
 KIND: Final = "relay"
-NOTE_S: Final = 10.0
-"""How far notes are behind the firehose."""
+NOTE_S: Final = 3.0
+"""How far notes are behind the firehose; less than what an erasure waits before it looks for traces again."""
 CLOSE_S: Final = 1.0
 
 

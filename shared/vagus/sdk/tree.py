@@ -22,6 +22,7 @@ async def embedded(
     durability: Durability = "sync",
     kernels: int = 1,
     provider: str = "baseline",
+    relays: int = 0,
     runners: int = 1,
     tools: Sequence[str] = (),
 ) -> AsyncIterator[Client]:
@@ -35,6 +36,7 @@ async def embedded(
         durability: `sync` or `fast`; see `Durability`.
         kernels: How many kernels.
         provider: Who answers as the model, such as `baseline` or `scripted:<file>`.
+        relays: How many relays, which fill the firehose.
         runners: How many tool runners.
         tools: Modules, or paths of modules, with more tools.
 
@@ -53,6 +55,7 @@ async def embedded(
             environ=dict(os.environ),
             kernels=kernels,
             provider=provider,
+            relays=relays,
             runners=runners,
             store=folder,
             tools=tuple(tools),
