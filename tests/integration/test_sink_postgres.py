@@ -93,6 +93,19 @@ async def test_what_postgres_cannot_keep_is_replaced(postgres_server: PostgresSe
     assert found == [("a\ufffdb", '{"k\ufffd": ["v\ufffd", "\\\\u0000"]}')]
 
 
+async def test_of_an_erased_session_only_the_tombstone_stays(
+    postgres_server: PostgresServer, schema: str
+) -> None:
+    tombstone = {"type": "Custom", "event_type": "vagus.session_erased", "data": {"reason": "asked"}}
+    async with postgres(config(schema), {"DSN": postgres_server.dsn}) as sink:
+        await sink.write(several("s", 5) + several("t", 2) + [given("s", 1, branch="b")])
+        last = [*several("t", 3, 3), given("s", 7, tombstone)]
+        await sink.write(last)
+        await sink.write(last)
+    found = await rows(postgres_server, f"SELECT session_id, sequence FROM {schema}.events ORDER BY 1, 2")
+    assert found == [("s", 7), ("t", 1), ("t", 2), ("t", 3)]
+
+
 async def test_an_event_that_postgres_refuses_is_found_among_others(
     postgres_server: PostgresServer, schema: str
 ) -> None:
@@ -201,7 +214,7 @@ async def test_least_rights_are_enough_to_write(postgres_server: PostgresServer,
         await connection.execute(script(schema))
         await connection.execute(
             f"CREATE ROLE {schema}_sink LOGIN; GRANT USAGE ON SCHEMA {schema} TO {schema}_sink;"
-            f"GRANT SELECT, INSERT, UPDATE ON {schema}.events TO {schema}_sink;"
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.events TO {schema}_sink;"
             f"GRANT SELECT ON {schema}.migrations TO {schema}_sink"
         )
     dsn = postgres_server.dsn.replace("vagus@", f"{schema}_sink@")

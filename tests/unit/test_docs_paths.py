@@ -108,7 +108,7 @@ def test_the_settings_that_a_document_names_exist(document: str) -> None:
 
     shapes = (ApproverSettings, GateSettings, KernelSettings, RelaySettings, RunnerSettings, SinkSettings)
     known = {setting.variable for shape in shapes for setting in describe(shape)}
-    known |= {"VAGUS_NATS_SERVER", "VAGUS_ACTOR"}  # of the CLI
+    known |= {"VAGUS_NATS_SERVER", "VAGUS_ACTOR", "VAGUS_SINK_DSN"}  # of the CLI
     buckets = {"INBOX", "GATE", "TOOLS", "APPROVALS", "DEAD", "EVENTS", "SESSIONS", "POLICIES", "TICKETS"}
     buckets |= {"TOOLBOX", "CALLS", "MEMBERS", "RETURNS", "SNAPSHOTS", "BLOBS", "SCHEDULES", "S_", "RELAYED"}
     buckets |= {"SUBSCRIPTIONS", "ARCHIVE", "ARCHIVED"}

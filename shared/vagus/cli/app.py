@@ -24,6 +24,7 @@ from vagus.cli import (
     schedule,
     schema,
     session,
+    sink,
     status,
     subscriptions,
     tick,
@@ -71,6 +72,7 @@ app.add_typer(branch.app, name="branch")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(policy.app, name="policy")
 app.add_typer(dead.app, name="dead")
+app.add_typer(sink.app, name="sink")
 app.command("tools")(tools.tools)
 app.command("schema")(schema.schema)
 app.command("verify")(verify.verify)

@@ -133,13 +133,15 @@ def _sink(where: str, name: str, fields: dict[str, Json]) -> SinkConfig:
     except msgspec.ValidationError as error:
         raise SettingsError(f"{where}: sink {name!r}: a name is 1 to 64 of A-Z a-z 0-9 _ -") from error
     try:
-        config: SinkConfig = msgspec.convert(fields, SinkConfig, dec_hook=_path)
+        config: SinkConfig = msgspec.convert(fields, SinkConfig, dec_hook=_custom)
     except (msgspec.ValidationError, ValueError) as error:
         raise SettingsError(f"{where}: sink {name}: {error}") from error
     return config
 
 
-def _path(wanted: type, value: object) -> object:
+def _custom(wanted: type, value: object) -> object:
+    if wanted is object:
+        return value
     if wanted is Path and isinstance(value, str) and value:
         return Path(value)
     raise ValueError(f"Expected a {wanted.__name__.lower()}")

@@ -10,6 +10,7 @@ import msgspec
 
 from vagus.contract import clock
 from vagus.contract.errors import Malformed, SettingsError
+from vagus.contract.extensions import SessionErased
 from vagus.contract.json import Json
 from vagus_relay.sinks import envelope
 from vagus_relay.sinks.configuration import PostgresSink
@@ -25,6 +26,7 @@ Row: TypeAlias = tuple[str | None, ...]
 
 CONNECT_S: Final = 10.0
 STATEMENT_S: Final = 60.0
+TOMBSTONE: Final = SessionErased.event_type
 _TRANSIENT: Final = ("08", "40", "53", "55", "57", "58", "XX")
 """Classes of SQLSTATE that pass: connection, rollback, resources, locks, operator, system, internal."""
 _POISON: Final = ("22", "23")
@@ -37,6 +39,9 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "causation_id": "text", "trace_id": "text", "digest": "text", "kind": "jsonb",
 }  # fmt: skip
 
+_SESSION: Final = list(_COLUMNS).index("session_id")
+_EVENT_TYPE: Final = list(_COLUMNS).index("event_type")
+
 _log = logging.getLogger("vagus.sink")
 
 
@@ -48,10 +53,17 @@ class Postgres:
         self._schema = schema
         self._migrate = migrate
         self._insert = upsert(schema)
+        self._erase = (
+            f'DELETE FROM "{schema}".events '  # noqa: S608 - the schema's name is checked
+            "WHERE session_id = ANY($1::text[]) AND event_type IS DISTINCT FROM $2"
+        )
         self._connection: Any = None
 
     async def write(self, batch: Sequence[Delivery]) -> None:
-        """Store the batch in one transaction; rows that are there already stay as they are."""
+        """Store the batch in one transaction; rows that are there already stay as they are.
+
+        The tombstone of an erased session removes all its other rows.
+        """
         if not batch:
             return
         rows = {(d.session_id, d.branch_id, d.sequence): row(d) for d in batch}
@@ -99,8 +111,12 @@ class Postgres:
             except SettingsError as error:  # it was right once
                 raise TryLater(error.message) from error
         columns = list(zip(*rows, strict=True))
+        erased = [row[_SESSION] for row in rows if row[_EVENT_TYPE] == TOMBSTONE]
         try:
-            await self._connection.execute(self._insert, *columns)
+            async with self._connection.transaction():
+                await self._connection.execute(self._insert, *columns)
+                if erased:
+                    await self._connection.execute(self._erase, erased, TOMBSTONE)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             state = getattr(error, "sqlstate", None) or ""
             if state[:2] in _POISON:

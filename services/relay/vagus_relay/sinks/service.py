@@ -2,17 +2,16 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
-from typing import Final
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from typing import Final, TypeVar
 
 import anyio
-from anyio.abc import TaskStatus
 
 from vagus.contract.errors import Transient
 from vagus.contract.subscriptions import Filter
 from vagus.runtime import telemetry
 from vagus.runtime.bus import Bus
-from vagus.runtime.subscription import subscribe
+from vagus.runtime.subscription import Subscription, subscribe
 from vagus_relay.sinks.carrier import Carrier
 from vagus_relay.sinks.configuration import PostgresSink, SinkConfig, WebhookSink, read_sinks
 from vagus_relay.sinks.lanes import Lanes
@@ -25,6 +24,8 @@ from vagus_relay.sinks.tally import Tally
 
 PREFETCH: Final = 4096
 """Events that are read ahead for one sink, those that wait behind a session that fails included."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger("vagus.sink")
 
@@ -42,8 +43,11 @@ async def serve(
     tallies = [Tally(name) for name in sinks]
     with _observed(tallies):
         async with anyio.create_task_group() as tasks:
-            for tally in tallies:
-                await tasks.start(_run, bus, settings, tally, sinks[tally.name], environ, draining)
+            tried = [anyio.Event() for _ in tallies]
+            for tally, told in zip(tallies, tried, strict=True):
+                tasks.start_soon(_run, bus, settings, tally, sinks[tally.name], environ, draining, told)
+            for told in tried:
+                await told.wait()
             started()
 
 
@@ -54,50 +58,47 @@ async def _run(
     config: SinkConfig,
     environ: Mapping[str, str],
     draining: anyio.Event,
-    *,
-    task_status: TaskStatus[None],
+    tried: anyio.Event,
 ) -> None:
+    """One sink; sets `tried` when it runs, or when it is known that something is away."""
+    wanted = Filter(
+        sessions=config.sessions, branches=config.branches, kinds=config.kinds, owner=config.owner
+    )
+
+    def events() -> AbstractAsyncContextManager[Subscription]:
+        return subscribe(
+            bus, settings.subjects, wanted, durable=tally.name, start=config.start, prefetch=PREFETCH
+        )
+
     async with AsyncExitStack() as stack:
-        sink = await _open(stack, tally, config, environ, draining, task_status)
-        if sink is None:
-            return
-        wanted = Filter(
-            sessions=config.sessions, branches=config.branches, kinds=config.kinds, owner=config.owner
-        )
-        source = await stack.enter_async_context(
-            subscribe(
-                bus, settings.subjects, wanted, durable=tally.name, start=config.start, prefetch=PREFETCH
-            )
-        )
-        _log.info("sink %s runs", tally.name)
-        await _carrier(source, sink, tally, config).run(draining)
+        sink = await _entered(stack, lambda: opened(tally.name, config, environ), tally, draining, tried)
+        source = await _entered(stack, events, tally, draining, tried)
+        if sink is not None and source is not None:
+            _log.info("sink %s runs", tally.name)
+            tried.set()
+            await _carrier(source, sink, tally, config).run(draining)
+    tried.set()
 
 
-async def _open(
+async def _entered(
     stack: AsyncExitStack,
+    make: Callable[[], AbstractAsyncContextManager[T]],
     tally: Tally,
-    config: SinkConfig,
-    environ: Mapping[str, str],
     draining: anyio.Event,
-    task_status: TaskStatus[None],
-) -> Sink | None:
-    """The sink, as soon as its receiver is there; None if we are to end before that."""
+    tried: anyio.Event,
+) -> T | None:
+    """The context's value, tried again for as long as it is away; None if we are to end before that."""
     patience, failures = Patience(), 0
     while not draining.is_set():
         try:
-            sink = await stack.enter_async_context(opened(tally.name, config, environ))
+            return await stack.enter_async_context(make())
         except Transient as error:
             failures += 1
             tally.retries += 1
             wait_s = patience.wait_s(failures)
             _log.warning("sink %s: %s; trying again in %.1f s", tally.name, error, wait_s)
-            if failures == 1:
-                task_status.started()
+            tried.set()
             await pause(wait_s, until=draining)
-        else:
-            if failures == 0:
-                task_status.started()
-            return sink
     return None
 
 

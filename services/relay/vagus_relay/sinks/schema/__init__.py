@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-_NAME: Final = re.compile(r"(\d{4})_\w+\.sql")
+NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_FILE: Final = re.compile(r"(\d{4})_\w+\.sql")
 LOCK: Final = 7_215_033_468_133_925_223
 """Of the advisory lock under which migrations run: any number, the same for all who migrate."""
 
@@ -26,7 +27,7 @@ def migrations() -> tuple[Migration, ...]:
     found = [
         Migration(int(matched[1]), file.name, file.read_text(encoding="utf-8"))
         for file in files(__package__).iterdir()
-        if (matched := _NAME.fullmatch(file.name))
+        if (matched := _FILE.fullmatch(file.name))
     ]
     return tuple(sorted(found, key=lambda step: step.version))
 
@@ -57,4 +58,7 @@ def script(schema: str) -> str:
 
 def main() -> None:
     """Print the schema of the name that is given."""
-    sys.stdout.write(script(sys.argv[1]))
+    name = sys.argv[1]
+    if not NAME.fullmatch(name):
+        sys.exit(f"error: {name!r} is no name of a schema: use 1 to 63 of a-z 0-9 _, a letter first")
+    sys.stdout.write(script(name))
