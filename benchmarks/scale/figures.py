@@ -125,7 +125,7 @@ class ScaleReport(msgspec.Struct, kw_only=True):
     machine: Machine
     load_before: float
     steps: list[StepFigures] = []
-    """The yardstick of `benchmarks.yardstick`, before everything and again after it."""
+    """The yardstick of `benchmarks.yardstick`, before everything and again after it; not of a quick run."""
     calls: list[CallFigures] = []
     growth: list[GrowthFigures] = []
     census: list[CensusFigures] = []
