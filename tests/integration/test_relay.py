@@ -19,7 +19,7 @@ from vagus.contract.streams import RELAYED, events
 from vagus.contract.subjects import Subjects
 from vagus.runtime import telemetry
 from vagus.runtime.bucket import Bucket
-from vagus.runtime.bus import Bus
+from vagus.runtime.bus import Bus, Message
 from vagus.runtime.inspection import inspect
 from vagus.runtime.provision import ensure, ensure_firehose
 from vagus.sdk.operations import Operations
@@ -96,7 +96,7 @@ async def test_relays_that_know_nothing_of_each_other_tell_everything_once(
     async with hosed(bus, subjects, "a") as one, hosed(bus, subjects, "b") as other:
         for number in range(200):
             await logs.commit(names[number % 8], *[f"{number}"] * (1 + number % 3))
-        await eventually(lambda: not one.behind and not other.behind, timeout_s=60)
+        await eventually(lambda: not one.roster.behind and not other.roster.behind, timeout_s=60)
         assert await complete(reader, logs)
         ids = [event.headers["Nats-Msg-Id"] for event in await reader.told()]
         assert len(set(ids)) == len(ids) == one.published + other.published
@@ -120,17 +120,17 @@ async def test_what_no_hint_told_of_is_found_by_the_next_one_or_by_a_survey(
 ) -> None:
     async with hosed(bus, subjects, "a", hinted=False) as firehose:
         await logs.commit("s", "one")
-        firehose._hear("s", 1)
+        hinted(subjects, firehose, "s", 1)
         await eventually(lambda: firehose.published == 1)
         await logs.commit("s", "two")
         await logs.commit("s", "three")
-        firehose._hear("s", 3)
+        hinted(subjects, firehose, "s", 3)
         await eventually(lambda: firehose.published == 3)
-        assert firehose.repaired == 1
+        assert firehose.roster.repaired == 1
         await logs.commit("s", "four")
-        await firehose.survey()
+        await firehose.roster.survey()
         await eventually(lambda: firehose.published == 4)
-        assert firehose.repaired == 2
+        assert firehose.roster.repaired == 2
         assert await complete(reader, logs)
 
 
@@ -208,20 +208,20 @@ async def test_a_log_that_is_gone_or_broken_holds_up_no_other(
     for session in ("gone", "broken", "well"):
         await logs.commit(session, "one")
     async with hosed(bus, subjects, "a") as firehose:
-        await firehose.survey()
+        await firehose.roster.survey()
         await eventually(lambda: complete(reader, logs))
         await bus.store(
             subjects.log("broken", "main"), b"rubbish\n", headers={"Vagus-First": "2", "Vagus-Last": "2"}
         )
         await bus.api(f"STREAM.DELETE.{subjects.session_stream('gone')}")
         del logs.heads["gone"]
-        firehose._hear("gone", 2)
+        hinted(subjects, firehose, "gone", 2)
         await logs.commit("well", "two")
         await eventually(lambda: _counted(reader, {"gone": 1, "broken": 1, "well": 2}))
-        await firehose.survey()
+        await firehose.roster.survey()
         await logs.commit("well", "three")
         await eventually(lambda: _counted(reader, {"gone": 1, "broken": 1, "well": 3}))
-        assert "gone" not in firehose.tracks
+        assert "gone" not in firehose.roster.tracks
 
 
 async def test_an_operator_sees_relays_and_what_they_have_made(
@@ -260,16 +260,16 @@ async def test_a_relay_shows_how_far_it_is_behind(bus: Bus, subjects: Subjects, 
         firehose = Firehose(bus, subjects, "a")
         await logs.commit("s", "one", "two")
         await logs.commit("s", "three")
-        async with gauges(firehose):
-            await firehose.survey()
+        async with gauges(firehose.roster):
+            await firehose.roster.survey()
             waiting = shown()
             assert waiting["vagus.relay.behind"] == 2
             assert waiting["vagus.relay.lag"] > 0
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(firehose.press)
                 tasks.start_soon(firehose.carry)
-                await eventually(lambda: not firehose.behind)
-                await eventually(lambda: firehose.lag_s == 0)
+                await eventually(lambda: not firehose.roster.behind)
+                await eventually(lambda: firehose.roster.lag_s == 0)
                 tasks.cancel_scope.cancel()
             assert shown() == {
                 "vagus.relay.events": 3,
@@ -280,6 +280,11 @@ async def test_a_relay_shows_how_far_it_is_behind(bus: Bus, subjects: Subjects, 
     finally:
         telemetry.shut_down()
         meters.shutdown()
+
+
+def hinted(subjects: Subjects, firehose: Firehose, session: str, head: int) -> None:
+    """Tell it what the feed would."""
+    firehose.roster.hint(Message(subjects.feed(session, "main"), b"", {"Nats-Sequence": str(head)}))
 
 
 async def _counted(reader: Downstream, wanted: dict[str, int]) -> bool:
@@ -293,7 +298,7 @@ async def hosed(bus: Bus, subjects: Subjects, name: str, *, hinted: bool = True)
     await ensure_firehose(bus, subjects, events(subjects))
     firehose = Firehose(bus, subjects, name)
     await firehose.cursors.begin(Beginning.ALL)
-    hints = await bus.subscribe_callback(subjects.feed(), firehose.hint) if hinted else None
+    hints = await bus.subscribe_callback(subjects.feed(), firehose.roster.hint) if hinted else None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(firehose.press)
         for _ in range(4):

@@ -5,20 +5,20 @@ from contextlib import asynccontextmanager
 
 from vagus.runtime import telemetry
 from vagus.runtime.telemetry import Reading
-from vagus_relay.firehose import Firehose
+from vagus_relay.roster import Roster
 
 
 @asynccontextmanager
-async def gauges(firehose: Firehose) -> AsyncIterator[None]:
+async def gauges(roster: Roster) -> AsyncIterator[None]:
     """Show it while the block lasts; read by another thread, if anybody records metrics."""
 
     def gauge(value: Callable[[], float]) -> Callable[[], Iterable[Reading]]:
         return lambda: [(value(), {})]
 
     shown = {
-        telemetry.RELAY_LAG: gauge(lambda: firehose.lag_s),
-        telemetry.RELAY_BEHIND: gauge(lambda: firehose.behind),
-        telemetry.RELAY_SESSIONS: gauge(lambda: len(firehose.tracks)),
+        telemetry.RELAY_LAG: gauge(lambda: roster.lag_s),
+        telemetry.RELAY_BEHIND: gauge(lambda: roster.behind),
+        telemetry.RELAY_SESSIONS: gauge(lambda: len(roster.tracks)),
     }
     with telemetry.observed(shown):
         yield

@@ -43,12 +43,12 @@ async def serve(
         Lease(bus, subjects, me),
         members(bus, subjects, f"{KIND}.*") as view,
     ):
-        firehose.share({*view.live, me})
+        firehose.roster.share({*view.live, me})
         async with (
-            gauges(firehose),
+            gauges(firehose.roster),
             beside(
                 lambda: _sharing(firehose, view, me),
-                lambda: firehose.surveys(settings.survey_s),
+                lambda: firehose.roster.surveys(settings.survey_s),
                 firehose.press,
                 noting,
             ),
@@ -70,11 +70,11 @@ async def _hearing(bus: Bus, settings: RelaySettings, firehose: Firehose) -> Asy
 
     def led(advisory: Message) -> None:  # the former leader may have died before it told the feed
         if Subjects.last_token(advisory.subject).startswith(logs):
-            firehose.survey_soon()
+            firehose.roster.survey_soon()
 
-    forget = bus.on_reconnect(firehose.survey_soon)
+    forget = bus.on_reconnect(firehose.roster.survey_soon)
     subscriptions = [
-        await bus.subscribe_callback(subjects.feed(), firehose.hint),
+        await bus.subscribe_callback(subjects.feed(), firehose.roster.hint),
         await bus.subscribe_callback(subjects.stream_elected(), led),
     ]
     try:
@@ -89,4 +89,4 @@ async def _hearing(bus: Bus, settings: RelaySettings, firehose: Firehose) -> Asy
 async def _sharing(firehose: Firehose, view: Members, me: str) -> None:
     while True:
         await view.changed()
-        firehose.share({*view.live, me})
+        firehose.roster.share({*view.live, me})
