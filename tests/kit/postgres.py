@@ -140,11 +140,9 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-async def postgres_server(anyio_backend: str) -> AsyncIterator[PostgresServer]:
-    """One server for the run; a test may restart it, and takes a schema of its own."""
-    if (reason := missing()) is not None:
-        pytest.skip(reason)
+@asynccontextmanager
+async def running() -> AsyncIterator[PostgresServer]:
+    """A server while the block lasts."""
     with _folder() as folder:
         server = PostgresServer(folder)
         await run_sync(server.create)
@@ -153,3 +151,12 @@ async def postgres_server(anyio_backend: str) -> AsyncIterator[PostgresServer]:
             yield server
         finally:
             await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def postgres_server(anyio_backend: str) -> AsyncIterator[PostgresServer]:
+    """One server for the run; a test may restart it, and takes a schema of its own."""
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    async with running() as server:
+        yield server

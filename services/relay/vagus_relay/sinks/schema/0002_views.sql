@@ -68,8 +68,9 @@ steps AS (
     WHERE type <> 'Custom'
     WINDOW line AS (PARTITION BY session_id, branch_id ORDER BY sequence)
 )
-SELECT session_id, branch_id, sequence, at, coalesce(cost_usd, 0) AS cost_usd, coalesce(tokens, 0) AS budget_tokens,
-       0 AS model_calls, 0::bigint AS prompt_tokens, 0::bigint AS completion_tokens
+SELECT session_id, branch_id, sequence, at,
+       coalesce(cost_usd, 0) AS cost_usd, coalesce(tokens, 0) AS budget_tokens,
+       0 AS turns, 0::bigint AS prompt_tokens, 0::bigint AS completion_tokens
 FROM steps
 UNION ALL
 SELECT session_id, branch_id, sequence, at, 0, 0, 1,
@@ -84,13 +85,13 @@ COMMENT ON VIEW spending IS
 CREATE VIEW spending_by_owner_and_day AS
 SELECT
     sessions.owner,
-    (spending.at AT TIME ZONE 'UTC')::date AS day,
-    count(DISTINCT spending.session_id)    AS sessions,
-    sum(spending.model_calls)              AS model_calls,
-    sum(spending.prompt_tokens)::bigint    AS prompt_tokens,
+    (spending.at AT TIME ZONE 'UTC')::date  AS day,
+    count(DISTINCT spending.session_id)     AS sessions,
+    sum(spending.turns)                     AS turns,
+    sum(spending.prompt_tokens)::bigint     AS prompt_tokens,
     sum(spending.completion_tokens)::bigint AS completion_tokens,
-    sum(spending.budget_tokens)::bigint    AS budget_tokens,
-    round(sum(spending.cost_usd)::numeric, 6) AS cost_usd
+    sum(spending.budget_tokens)::bigint     AS budget_tokens,
+    round(sum(spending.cost_usd)::numeric, 4) AS cost_usd
 FROM spending
 JOIN sessions USING (session_id)
 GROUP BY 1, 2;
@@ -102,9 +103,12 @@ SELECT
     kind ->> 'tool_name'                         AS tool,
     count(*)                                     AS calls,
     count(*) FILTER (WHERE kind ->> 'status' <> 'ok') AS not_ok,
-    percentile_cont(0.50) WITHIN GROUP (ORDER BY (kind ->> 'duration_ms')::double precision) AS p50_ms,
-    percentile_cont(0.95) WITHIN GROUP (ORDER BY (kind ->> 'duration_ms')::double precision) AS p95_ms,
-    percentile_cont(0.99) WITHIN GROUP (ORDER BY (kind ->> 'duration_ms')::double precision) AS p99_ms,
+    round((percentile_cont(0.50) WITHIN GROUP (ORDER BY (kind ->> 'duration_ms')::double precision))::numeric, 1)
+        AS p50_ms,
+    round((percentile_cont(0.95) WITHIN GROUP (ORDER BY (kind ->> 'duration_ms')::double precision))::numeric, 1)
+        AS p95_ms,
+    round((percentile_cont(0.99) WITHIN GROUP (ORDER BY (kind ->> 'duration_ms')::double precision))::numeric, 1)
+        AS p99_ms,
     max((kind ->> 'duration_ms')::bigint)        AS longest_ms
 FROM events
 WHERE type = 'ToolCallCompleted'
