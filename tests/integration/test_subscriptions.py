@@ -461,6 +461,26 @@ async def test_it_goes_on_after_a_restart_of_the_server(
         assert await take(subscription, 1) == await take(alone, 1) == ["a-main-2"]
 
 
+async def test_what_a_firehose_that_has_lost_its_end_gets_again_is_read_again(
+    bus: Bus, subjects: Subjects, firehose: Firehose, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a power cut, or when it was put back from a backup."""
+    for _ in range(3):
+        await firehose.put("a")
+    for durable in ("d", None):
+        async with subscribe(bus, subjects, ALL, durable=durable) as subscription:
+            assert len(await take(subscription, 3)) == 3
+    await bus.api(f"STREAM.DELETE.{subjects.named('EVENTS')}")
+    await firehose.make()
+    async with (
+        subscribe(bus, subjects, ALL, durable="d") as subscription,
+        subscribe(bus, subjects, ALL, start=Cursor(3)) as alone,
+    ):
+        await eventually(lambda: caplog.text.count("ends at 0") == 2)
+        await firehose.put("a")
+        assert await take(subscription, 1) == await take(alone, 1) == ["a-main-4"]
+
+
 async def test_the_client_subscribes(
     bus: Bus, subjects: Subjects, firehose: Firehose, client: Client
 ) -> None:

@@ -260,6 +260,13 @@ def test_what_others_have_done_meanwhile_counts_as_looked_at() -> None:
     assert position.floor == 8
 
 
+def test_what_is_no_more_is_not_waited_for() -> None:
+    position = Position(Checkpoint(position=9, open={3: 0, 7: 1}))
+    position.set_back(5)
+    assert position.checkpoint(None) == Checkpoint(position=5, open={3: 0})
+    assert [at for at in range(1, 8) if position.wants(at)] == [3, 6, 7]
+
+
 def test_what_is_gone_from_the_stream_is_told() -> None:
     position = Position(Checkpoint(position=9, open={3: 0, 6: 1}))
     position.take(6)

@@ -17,6 +17,11 @@ class Alone:
         self.read_to = after
         self.held: Mapping[int, Share] = {0: Share(0, Position(Checkpoint(position=after)), 0, 0)}
 
+    def set_back(self, position: int) -> None:
+        """Nothing after this was looked at: it is no more."""
+        self.held[0].position.set_back(position)
+        self.read_to = min(self.read_to, position)
+
     async def note(self, items: Collection[Item]) -> None:
         """Nothing is written down."""
 

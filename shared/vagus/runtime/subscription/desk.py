@@ -41,6 +41,10 @@ class Holding(Protocol):
         """Whether they are known to be ours."""
         ...
 
+    def set_back(self, position: int) -> None:
+        """Nothing after this was looked at: it is no more."""
+        ...
+
     async def note(self, items: Collection[Item]) -> None:
         """These are about to be handed out."""
         ...

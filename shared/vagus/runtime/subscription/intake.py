@@ -1,6 +1,7 @@
 """Reads the firehose for one participant: sifts, and puts what is wanted and ours on the desk."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -14,7 +15,7 @@ from vagus.runtime.bus import Bus, Message
 from vagus.runtime.subscription.bench import Item
 from vagus.runtime.subscription.desk import Desk, Holding
 from vagus.runtime.subscription.owners import Owners
-from vagus.runtime.subscription.reader import read
+from vagus.runtime.subscription.reader import Shorter, read
 
 log = logging.getLogger("vagus.subscription")
 
@@ -70,16 +71,29 @@ class Intake:
         while True:
             while not self._shares.held:
                 await self._desk.change()
-            with anyio.CancelScope() as self._reading:
-                async with aclosing(read(self._bus, stream, wanted, self._shares.read_to)) as messages:
-                    round_ = self._round
-                    async for message, origin in messages:
-                        if round_ == self._round:
-                            await self._offer(message, origin.stream_sequence)
-                        if round_ != self._round:
-                            break
-                        self.behind = origin.pending
-                        self._shares.read_to = origin.stream_sequence
+            try:
+                with anyio.CancelScope() as self._reading:
+                    await self._read(stream, wanted)
+            except Shorter as error:
+                log.warning(
+                    "%s ends at %d, before what was read: what comes after that is read; if it was made anew,"
+                    " delete the subscription to begin anew, too",
+                    stream,
+                    error.last,
+                )
+                self._shares.set_back(error.last)
+
+    async def _read(self, stream: str, wanted: Sequence[str]) -> None:
+        """Read until that must begin anew."""
+        round_ = self._round
+        async with aclosing(read(self._bus, stream, wanted, self._shares.read_to)) as messages:
+            async for message, origin in messages:
+                if round_ == self._round:
+                    await self._offer(message, origin.stream_sequence)
+                if round_ != self._round:
+                    return
+                self.behind = origin.pending
+                self._shares.read_to = origin.stream_sequence
 
     async def _offer(self, message: Message, position: int) -> None:
         """Put an event on the desk if it is wanted and ours, and not too early."""

@@ -50,6 +50,13 @@ class Position:
             del self._open[missing]
         return bool(gone)
 
+    def set_back(self, position: int) -> None:
+        """What was after it is no more."""
+        self._upto = min(self._upto, position)
+        for missing in {missing for missing in self._missing if missing > position}:
+            self._missing.remove(missing)
+            del self._open[missing]
+
     def checkpoint(self, holder: str | None) -> Checkpoint:
         """It, to be written down."""
         return Checkpoint(position=self._upto, open=dict(self._open), holder=holder)

@@ -4,7 +4,9 @@ It acknowledges nothing and is made anew where it stood when a message is missin
 or the connection is lost.
 """
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
@@ -13,7 +15,7 @@ import anyio
 import msgspec
 
 from vagus.contract.errors import OutcomeUnknown, Unavailable
-from vagus.runtime.bus import ApiError, Bus, Message
+from vagus.runtime.bus import CLOSE_TIMEOUT_S, ApiError, Bus, Message
 from vagus.runtime.origin import Origin
 
 log = logging.getLogger("vagus.subscription")
@@ -37,6 +39,22 @@ class _Created(msgspec.Struct):
 
     delivered: Delivered
     num_pending: int = 0
+
+
+class _Extent(msgspec.Struct):
+    class State(msgspec.Struct):
+        first_seq: int
+        last_seq: int
+
+    state: State
+
+
+class Shorter(Exception):
+    """The stream ends before the place from which it is read: it has lost its end, or was made anew."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__(last)
+        self.last = last
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -70,14 +88,15 @@ async def read(
 ) -> AsyncGenerator[tuple[Message, Origin], None]:
     """The messages on the subjects `filters` after the sequence `after`: those stored, then live, for ever.
 
-    Without gap or duplicate, across reconnects; what the stream has dropped is passed over.
+    Without gap or duplicate, across reconnects; what the stream has dropped is passed over. Raises `Shorter`.
     """
     pause_s, trouble = RETRY_FIRST_S, ""
     while True:
         try:
-            async with _pulled(bus, stream, filters, after) as (messages, name):
+            await _check(bus, stream, after)
+            async with _pulled(bus, stream, filters, after) as (inbox, name):
                 pause_s, trouble = RETRY_FIRST_S, ""
-                async with aclosing(_received(bus, stream, name, messages)) as received:
+                async with aclosing(_received(bus, stream, name, inbox)) as received:
                     async for message, origin in received:
                         after = origin.stream_sequence
                         yield message, origin
@@ -89,30 +108,57 @@ async def read(
         pause_s = min(2 * pause_s, RETRY_MOST_S)
 
 
+async def _check(bus: Bus, stream: str, after: int) -> None:
+    """Whether all that is to be read is there."""
+    there = msgspec.convert(await bus.api(f"STREAM.INFO.{stream}"), _Extent).state
+    if there.last_seq < after:
+        raise Shorter(there.last_seq)
+    if there.first_seq > after + 1:
+        log.warning("%s has dropped events up to %d; read was up to %d", stream, there.first_seq - 1, after)
+
+
+class _Inbox:
+    """What one consumer delivers. It is bounded by what was asked for: a message more is never sent."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._waiting: deque[Message] = deque()
+        self._arrived = asyncio.Event()
+
+    def put(self, message: Message) -> None:
+        """One more message."""
+        self._waiting.append(message)
+        self._arrived.set()
+
+    async def next(self) -> Message | None:
+        """The next message; None when not even a heartbeat comes."""
+        if not self._waiting:
+            self._arrived.clear()
+            with anyio.move_on_after(SILENCE_S):
+                await self._arrived.wait()
+        return self._waiting.popleft() if self._waiting else None
+
+
 @asynccontextmanager
 async def _pulled(
     bus: Bus, stream: str, filters: Sequence[str], after: int
-) -> AsyncIterator[tuple["_Inbox", str]]:
+) -> AsyncIterator[tuple[_Inbox, str]]:
     """A new consumer, and what it delivers."""
-    address = bus.new_inbox()
-    name = address.rpartition(".")[2]
-    # Of what is asked for, heartbeats and ends of requests: more can never come.
-    async with bus.subscribe(address, limit=4 * BATCH) as messages:
+    inbox = _Inbox(bus.new_inbox())
+    name = inbox.address.rpartition(".")[2]
+    subscription = await bus.subscribe_callback(inbox.address, inbox.put)
+    # Our own message to the inbox, once the connection is back, ends this consumer.
+    forget_hook = bus.on_reconnect(lambda: bus.send(inbox.address))
+    try:
         await _create(
             bus, stream, name, filters, {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
         )
-        # Our own message to the inbox, once the connection is back, ends this consumer.
-        forget_hook = bus.on_reconnect(lambda: bus.send(address))
-        try:
-            yield _Inbox(address, messages), name
-        finally:
-            forget_hook()
-            _remove(bus, stream, name)
-
-
-class _Inbox(msgspec.Struct):
-    address: str
-    messages: AsyncIterator[Message]
+        yield inbox, name
+    finally:
+        forget_hook()
+        _remove(bus, stream, name)
+        with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+            await subscription.unsubscribe()
 
 
 async def _received(
@@ -124,7 +170,7 @@ async def _received(
         if asked <= BATCH // 2:
             _ask(bus, stream, name, inbox.address, BATCH - asked)
             asked = BATCH
-        message = await _next(inbox.messages)
+        message = await inbox.next()
         if message is None:
             return
         origin = Origin.of(message.reply)
@@ -141,13 +187,6 @@ async def _received(
             asked -= int(message.headers["Nats-Pending-Messages"])
         else:
             return  # the consumer is gone, or we have told ourselves to begin anew
-
-
-async def _next(messages: AsyncIterator[Message]) -> Message | None:
-    """The next message; None when not even a heartbeat comes."""
-    with anyio.move_on_after(SILENCE_S):
-        return await anext(messages)
-    return None
 
 
 def _ask(bus: Bus, stream: str, name: str, address: str, count: int) -> None:

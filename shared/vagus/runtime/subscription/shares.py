@@ -224,6 +224,12 @@ class Shares:
         self._bench.drop(share.partition)
         self._changed()
 
+    def set_back(self, position: int) -> None:
+        """Nothing after this was looked at: it is no more."""
+        for share in self._shares.values():
+            share.position.set_back(position)
+        self.read_to = min(self.read_to, position)
+
     async def note(self, items: Collection[Item]) -> None:
         """Write down, where the last holder has died, that these are tried now: it may be because of one."""
         for share in {self._shares[item.partition] for item in items if item.partition in self._shares}:
