@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from chaos.checker import accepted, ledger, queues
+from chaos.checker import accepted, archive, ledger, queues
 from chaos.checker.log import CannotCheck, Source
 from chaos.checker.names import DEAD, QUEUES, TICKETS, TOOLBOX, Names
 from chaos.checker.report import Findings, Notes, Report
@@ -60,12 +60,17 @@ async def check(source: Source, options: Options) -> Report:
     tickets = await _tickets(source, names)
     tools = ledger.read(options.ledger, await _tools(source, names)) if options.ledger is not None else None
     findings.counts.ledger_runs = len(tools) if tools is not None else 0
-    logs = {name for stream in await source.streams() if (name := names.session_of(stream)) is not None}
+    streams = await source.streams()
+    places = await archive.places(source, names, streams)
+    logs = {name for stream in streams if (name := names.session_of(stream)) is not None} | places.keys()
     seen = Seen()
     for name in sorted(logs | book.keys() | tickets.keys()):
-        session = Session(Notes(findings, name), names, seen, book.pop(name, {}))
+        notes = Notes(findings, name)
+        session = Session(notes, names, seen, book.pop(name, {}))
         if name in logs:
-            async with aclosing(source.messages(names.log(name))) as commits:
+            place = places.get(name, archive.Place())
+            log = archive.commits(source, names, name, place, streams, notes)
+            async with aclosing(log) as commits:
                 async for commit in commits:
                     session.take(commit)
         session.end(tickets.pop(name, {}), tools, unfinished=options.unfinished)

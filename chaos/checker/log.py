@@ -46,8 +46,10 @@ class Source(Protocol):
         """How many messages a stream holds."""
         ...
 
-    def messages(self, stream: str, *, latest: bool = False) -> AsyncGenerator[Message, None]:
-        """The messages of a stream in order; `latest`: of each subject only the last."""
+    def messages(
+        self, stream: str, *, subject: str | None = None, latest: bool = False
+    ) -> AsyncGenerator[Message, None]:
+        """The messages of a stream in order, or of some subjects; `latest`: of each subject only the last."""
         ...
 
 
@@ -122,11 +124,13 @@ class Server:
         except (OSError, nats.errors.Error) as error:
             raise _unreadable(stream, error) from error
 
-    async def messages(self, stream: str, *, latest: bool = False) -> AsyncGenerator[Message, None]:
+    async def messages(
+        self, stream: str, *, subject: str | None = None, latest: bool = False
+    ) -> AsyncGenerator[Message, None]:
         """See `Source.messages`: as many as there are at the beginning, or more."""
         wanted = ConsumerConfig(
             deliver_policy=DeliverPolicy.LAST_PER_SUBJECT if latest else DeliverPolicy.ALL,
-            filter_subject=">" if latest else None,
+            filter_subject=">" if latest and subject is None else subject,
             ack_policy=AckPolicy.NONE,
             inactive_threshold=2 * REQUEST_S,
             mem_storage=True,

@@ -9,6 +9,8 @@ QUEUES: Final = ("INBOX", "GATE", "TOOLS", "APPROVALS")
 DEAD: Final = "DEAD"
 TICKETS: Final = "TICKETS"
 TOOLBOX: Final = "TOOLBOX"
+ARCHIVE: Final = "ARCHIVE"
+ARCHIVED: Final = "ARCHIVED"
 MAIN: Final = "main"
 
 
@@ -25,14 +27,18 @@ class Names(msgspec.Struct, frozen=True):
         """The stream of a key-value bucket, such as `KV_VAGUS_TICKETS`."""
         return f"KV_{self.stream(name)}"
 
-    def log(self, session: str) -> str:
-        """The stream of a session's log."""
-        return self.stream(f"S_{session}")
+    def log(self, session: str, generation: int = 0) -> str:
+        """The stream of a session's log; one that was restored has its number in its name."""
+        return self.stream(f"S_{session}") + (f"@{generation}" if generation else "")
 
     def session_of(self, stream: str) -> str | None:
         """The session whose log a stream is; None if it is none."""
         prefix = self.log("")
-        return stream.removeprefix(prefix) if stream.startswith(prefix) else None
+        return stream.removeprefix(prefix).partition("@")[0] if stream.startswith(prefix) else None
+
+    def parts(self, session: str, copy: str) -> str:
+        """The subjects of an archived log."""
+        return f"{self.root}.archive.{session}.{copy}.*"
 
     def commit(self, session: str, branch: str) -> str:
         """The subject of a branch's commits."""

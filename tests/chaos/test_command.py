@@ -14,7 +14,7 @@ from tests.kit.documents import ROOT
 from tests.kit.recording import Recording
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus
-from vagus.runtime.jetstream_log.log import JetStreamLog
+from vagus.runtime.jetstream_log import JetStreamLog
 from vagus.runtime.provision import ensure
 
 

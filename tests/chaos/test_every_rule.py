@@ -9,6 +9,7 @@ import pytest
 import chaos.checker
 from chaos.checker.report import PROVEN, Findings, Rule
 from tests.chaos import (
+    test_planted_archive,
     test_planted_calls,
     test_planted_chain,
     test_planted_elsewhere,
@@ -18,6 +19,7 @@ from tests.chaos import (
 from tests.kit.recording import Recording
 
 PLANTS = [
+    *test_planted_archive.planted,
     *test_planted_calls.planted,
     *test_planted_chain.planted,
     *test_planted_elsewhere.planted,

@@ -40,9 +40,13 @@ class Recording:
     async def size(self, stream: str) -> int:
         return len(self.kept[stream])
 
-    async def messages(self, stream: str, *, latest: bool = False) -> AsyncGenerator[Message, None]:
+    async def messages(
+        self, stream: str, *, subject: str | None = None, latest: bool = False
+    ) -> AsyncGenerator[Message, None]:
+        wanted = "" if subject is None else subject.removesuffix("*")
         for message in self.kept[stream]:
-            yield message
+            if message.subject.startswith(wanted):
+                yield message
 
     @property
     def names(self) -> Names:
