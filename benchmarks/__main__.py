@@ -34,7 +34,9 @@ def main() -> None:
         console.print(
             f"[yellow]the machine is busy (load {load()}): figures will be worse than they could be[/]"
         )
-    report = anyio.run(_measure, options.durability, options.quick, tuple(options.only or SECTIONS))
+    report = anyio.run(
+        _measure, options.durability, options.quick, options.long, tuple(options.only or SECTIONS)
+    )
     show(report, console)
     console.print(
         f"took {report.took_s:.0f} s; written to {write(report, options.results, report.durability)}"
@@ -49,12 +51,15 @@ def _options() -> argparse.Namespace:
         "--durability", choices=("sync", "fast"), default="sync", help="of the embedded server"
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the work: to see that it runs")
+    parser.add_argument(
+        "--long", action="store_true", help="a log of a million events too, archived and restored: minutes"
+    )
     parser.add_argument("--only", action="append", choices=SECTIONS, help="this section; repeat for more")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON file")
     return parser.parse_args()
 
 
-async def _measure(durability: str, quick: bool, only: tuple[str, ...]) -> Report:
+async def _measure(durability: str, quick: bool, long: bool, only: tuple[str, ...]) -> Report:
     durable = cast("Durability", durability)
     began, started_at = perf_counter(), clock.now()
     with tempfile.TemporaryDirectory(prefix="vagus-bench-", ignore_cleanup_errors=True) as name:
@@ -73,7 +78,9 @@ async def _measure(durability: str, quick: bool, only: tuple[str, ...]) -> Repor
                 if "creation" in only:
                     report = _with(report, creation=await creation.measure(system, quick=quick))
                 if "activation" in only:
-                    report = _with(report, activation=await activation.measure(system, quick=quick))
+                    report = _with(
+                        report, activation=await activation.measure(system, quick=quick, long=long)
+                    )
     return _with(report, targets=judge(report), took_s=round(perf_counter() - began, 1))
 
 

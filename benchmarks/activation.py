@@ -25,8 +25,11 @@ from vagus.runtime.eventlog import At, Commit
 from vagus.runtime.jetstream_log import JetStreamLog
 
 SIZES: Final = (100, 1_000, 10_000, 100_000)
+LONG: Final = 1_000_000
+"""One log more, if wished: writing it takes minutes. It is also moved to the archive and back."""
 SESSIONS: Final = 3
-"""Of each size."""
+"""Of each size but `LONG`."""
+MOVE_S: Final = 1800.0
 RESTARTS: Final = 4
 WARM: Final = 5
 """Ticks after the first."""
@@ -34,16 +37,17 @@ WARM: Final = 5
 _UUID: Final = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-async def measure(system: Installation, *, quick: bool) -> list[ActivationFigures]:
-    """All sizes; a quick run leaves out the longest."""
+async def measure(system: Installation, *, quick: bool, long: bool = False) -> list[ActivationFigures]:
+    """All sizes; a quick run leaves out the longest, `long` adds `LONG`."""
     sizes, restarts = (SIZES[:-1], 1) if quick else (SIZES, RESTARTS)
+    sizes = (*sizes, LONG) if long else sizes
     loads: dict[int, float] = {}
     sessions: dict[int, list[vagus.Session]] = {}
     async with connect(system.url, name="benchmark") as bus:
         log = JetStreamLog(bus, Subjects())
         for size in sizes:
             loads[size] = load()
-            sessions[size] = [await system.create_session() for _ in range(SESSIONS)]
+            sessions[size] = [await system.create_session() for _ in range(1 if size == LONG else SESSIONS)]
             for session in sessions[size]:
                 await tool(session, 0)
                 await tool(session, 1)
@@ -56,6 +60,7 @@ async def measure(system: Installation, *, quick: bool) -> list[ActivationFigure
         for size in sizes:
             first[size] += woken[size]
             warm[size] += ticked[size]
+    moved = {size: await _moved(system, sessions[size][0]) for size in (sizes[0], sizes[-1]) if long}
     return [
         ActivationFigures(
             events=size,
@@ -63,9 +68,20 @@ async def measure(system: Installation, *, quick: bool) -> list[ActivationFigure
             first=spread(first[size]),
             warm=spread(warm[size]),
             replay=spread(replay[size]),
+            archive_s=moved[size][0] if size in moved else None,
+            restore_s=moved[size][1] if size in moved else None,
         )
         for size in sizes
     ]
+
+
+async def _moved(system: Installation, session: vagus.Session) -> tuple[float, float]:
+    """Seconds that it takes to archive a session, and to bring it back."""
+    began = perf_counter()
+    await system.client.archive_session(session.id, timeout_s=MOVE_S)
+    archived = perf_counter()
+    await system.client.restore_session(session.id, timeout_s=MOVE_S)
+    return round(archived - began, 3), round(perf_counter() - archived, 3)
 
 
 async def _wake(

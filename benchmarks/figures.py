@@ -118,6 +118,9 @@ class ActivationFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Ticks right after it."""
     replay: Spread
     """The tick that wakes the session when there is no snapshot and the whole log is folded."""
+    archive_s: float | None = None
+    """Moving its log to the archive; measured with `--long` only, as is moving it back."""
+    restore_s: float | None = None
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

@@ -127,7 +127,7 @@ def _creation(report: Report) -> Table:
 def _activation(report: Report) -> Table:
     table = new_table(
         "First tick in a new kernel (ms: p50 / p99)",
-        "events", "first", "warm", "first without snapshot", "load",
+        "events", "first", "warm", "first without snapshot", "archive, restore (s)", "load",
     )  # fmt: skip
     for row in report.activation:
         table.add_row(
@@ -135,6 +135,7 @@ def _activation(report: Report) -> Table:
             times_of(row.first),
             times_of(row.warm),
             times_of(row.replay),
+            "" if row.archive_s is None else f"{row.archive_s:.1f}, {row.restore_s:.1f}",
             f"{row.load_before:.1f}",
         )
     return table
