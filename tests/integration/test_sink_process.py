@@ -18,10 +18,14 @@ from tests.kit.firehose import Firehose
 from tests.kit.postgres import PostgresServer
 from tests.kit.processes import process
 from tests.kit.receiver import OK, Request, receiver, status
+from tests.kit.secured import secured
 from tests.kit.waiting import eventually
+from vagus.contract import streams
 from vagus.contract.events import UserMessage
+from vagus.contract.permissions import User
 from vagus.contract.subjects import Subjects
-from vagus.runtime.bus import Bus
+from vagus.runtime.bus import Bus, connect
+from vagus.runtime.provision import ensure, ensure_firehose
 from vagus.sdk.deadletters import DeadLetters
 
 MODULE = "vagus_relay.sinks"
@@ -197,3 +201,25 @@ async def test_what_only_the_operator_can_mend_ends_the_process_with_one_line(
     last = running.log.read_text().splitlines()[-1]
     assert "environment variable NO is missing" in last
     assert SECRET not in running.log.read_text()
+
+
+async def test_a_sink_needs_no_more_than_a_client_may(tmp_path: Path) -> None:
+    async with secured(tmp_path) as server, receiver() as receives:
+        names = Subjects()
+        async with connect(
+            server.url, name="operator", access=server.secrets.access(User.OPERATOR)
+        ) as operator:
+            await ensure(operator, names)
+            await ensure_firehose(operator, names, streams.events(names))
+            firehose = Firehose(operator, names)
+            await firehose.put("a")
+            settings = {
+                "VAGUS_SERVER": server.url,
+                "VAGUS_PROVISION": "false",
+                "VAGUS_SINKS": msgspec.json.encode({"sinks": {"hook": hook(receives.url)}}).decode(),
+                "SECRET": SECRET,
+            } | server.secrets.environ(User.CLIENT)
+            async with process(MODULE, settings, tmp_path / "log") as running:
+                await eventually(lambda: receives.taken, timeout_s=60)
+                running.send(signal.SIGTERM)
+                assert await running.ended() == 0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit import documents
 from vagus.contract.errors import SettingsError
 from vagus_relay.sinks.configuration import ParquetSink, PostgresSink, WebhookSink, read_sinks
 from vagus_relay.sinks.secret import Secret
@@ -76,6 +77,19 @@ def test_what_is_wrong_is_told_with_sink_and_field(text: str, told: str) -> None
         read_sinks(text)
     assert told in raised.value.message
     assert "pw" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "block", documents.blocks("docs/sinks.md", "toml"), ids=lambda block: block.text[:20]
+)
+def test_the_files_in_the_document_can_be_read(block: documents.Block, tmp_path: Path) -> None:
+    (tmp_path / "sinks.toml").write_text(block.text)
+    assert read_sinks(str(tmp_path / "sinks.toml"))
+
+
+def test_the_printed_sink_is_that_of_the_examples() -> None:
+    (block,) = [block for block in documents.blocks("docs/sinks.md", "python") if block.title]
+    assert block.text in (documents.ROOT / "examples" / f"{block.title}.py").read_text()
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
