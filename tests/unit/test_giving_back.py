@@ -96,3 +96,33 @@ def test_an_input_that_ends_its_kernels_is_given_up_however_often_it_was_given_b
     assert {subject for subject, _, _ in world.dead} == {"vagus.dead.kernel.s"}
     world.settle_all(kernel)
     world.check(kernel)
+
+
+def test_kernels_that_take_a_session_from_each_other_wear_no_input_out(world: World) -> None:
+    """Each finds that the other was first, which says nothing against what it has in hand."""
+    kernels = (Process(world), Process(world))
+
+    def write(kernel: Process, name: str) -> None:
+        event = {"type": "ExternalSignal", "signal_type": "x", "data": {}}
+        world.command("RecordEvent", {"event": event, "branch": "main"}, name)
+        world.deliver(world.inbox[-1], kernel)
+        kernel.step(60)
+        assert world.inbox[-1].done
+
+    world.create()
+    world.settle_all(kernels[0])
+    write(kernels[1], "other")
+    world.command("Tick", {"objective": "text"}, "t")
+    tick = world.inbox[-1]
+    for number in range(2 * limits.MAX_DELIVERIES):
+        late = kernels[number % 2]
+        world.deliver(tick, late)
+        late.step(60)
+        assert not tick.done
+        assert tick.held_since is None, "it was given back"
+        write(late, f"e{number}")
+        world.elapse(10.0)
+    world.settle_all(late)
+    world.check(late)
+    assert world.dead == []
+    assert [reply.error for reply in world.replies["t"]] == [None]

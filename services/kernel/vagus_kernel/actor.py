@@ -308,7 +308,12 @@ class Actor:
     async def _send_back(self, delivery: Delivery, lost: Exception | None) -> None:
         self.ports.keep_alive.drop(delivery)
         wait_s = min(BACK_AFTER_S * 2 ** min(delivery.deliveries - 1, 10), BACK_MOST_S)
-        await (delivery.give_back() if lost is None else delivery.nak(wait_s))
+        if lost is None:
+            await delivery.give_back()
+        elif isinstance(lost, Conflict):  # that another kernel was first says nothing against the input
+            await delivery.give_back(wait_s)
+        else:
+            await delivery.nak(wait_s)
 
     # Deciding ---------------------------------------------------------------------------------------------
 
