@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, contextmanager
 import anyio
 import pytest
 from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
 
 from tests.kit.waiting import eventually
 from vagus.contract.errors import OutcomeUnknown, Unavailable
@@ -96,19 +97,36 @@ async def test_an_answer_that_nobody_waits_for_any_more_does_not_end_the_reading
     assert not lost
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError, RuntimeError])
 async def test_a_connection_ends_quietly_though_its_socket_is_gone(
-    own_broker: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+    own_broker: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    """nats-py writes what is left at the end, and raises what the socket says to that."""
+    """nats-py writes what is left at the end, and raises what the socket, or uvloop, says to that."""
     close = Client.close
 
     async def reset(self: Client) -> None:
         await close(self)
-        raise ConnectionResetError
+        raise error
 
     monkeypatch.setattr(Client, "close", reset)
     async with connect(own_broker.url, name="test") as bus:
         assert bus.connected
+
+
+async def test_what_is_sent_to_a_socket_that_uvloop_has_closed_is_lost_and_no_bug(
+    own_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It closes it in the midst of a write; nats-py hears of that a moment later."""
+
+    def closed(self: TcpTransport, data: bytes) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TcpTransport, "write", closed)
+        own_bus.send("lost", b"")
+        with pytest.raises(OutcomeUnknown):
+            await own_bus.request("lost", timeout_s=0.2)
+    assert await own_bus.api("INFO", timeout_s=20)
 
 
 async def test_many_pulls_end_soon_though_the_server_is_frozen(

@@ -12,6 +12,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Final
 
@@ -169,7 +170,7 @@ class Wire(Client):
         self._flush_idle()
         try:
             await self.close()
-        except OSError:  # the socket is gone, and what was to be written with it
+        except (OSError, RuntimeError):  # the socket is gone, and what was to be written with it
             if self._transport is not None:
                 self._transport.close()  # type: ignore[no-untyped-call]
 
@@ -209,9 +210,9 @@ class Wire(Client):
             self._write(together)
 
     def _write(self, commands: bytes) -> None:
-        if (
-            self._transport is not None and self.is_connected
-        ):  # else lost, as what is in a socket's buffer then
+        if self._transport is None or not self.is_connected:
+            return  # lost, as what is in a socket's buffer then
+        with suppress(RuntimeError):  # of uvloop: it has closed the socket, and nats-py is about to be told
             self._transport.write(commands)
 
     def _check_size(self, subject: str, size: int) -> None:
