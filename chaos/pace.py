@@ -1,4 +1,4 @@
-"""Keeps ticks and faults in step: the plan says after how many ticks a fault strikes, not at what time."""
+"""Keeps ticks and faults in step: a fault strikes so many ticks after the one before it, not at some time."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,15 +8,17 @@ from typing import Final
 import anyio
 
 AHEAD: Final = 2
-"""Faults' worth of ticks that clients may be ahead."""
+"""Faults' worth of ticks that clients may begin before the next one: no fault finds them idle."""
 
 
 class Pace:
     """How far ticks and faults are; a run has to do so many of each."""
 
     def __init__(self, *, faults: int, ticks: int) -> None:
-        self._faults = faults
+        self._interval = max(1.0, ticks / (faults + 1))
         self._ticks = ticks
+        self._due = 0.0
+        self._allowed = AHEAD * self._interval
         self._moved = anyio.Event()
         self._finished = False
         self._armed = 0
@@ -35,9 +37,7 @@ class Pace:
 
     async def tick(self) -> None:
         """Wait until one more may begin."""
-        await self._until(
-            lambda: self._finished or self._armed > 0 or self.begun < (self.struck + AHEAD) * self._interval
-        )
+        await self._until(lambda: self._finished or self._armed > 0 or self.begun < self._allowed)
         self.begun += 1
 
     def answered(self) -> None:
@@ -47,8 +47,10 @@ class Pace:
 
     async def fault(self) -> None:
         """Wait until the next one is due, and begin it."""
-        await self._until(lambda: self.ended >= self.struck * self._interval)
+        await self._until(lambda: self.ended >= self._due)
         self.struck += 1
+        self._due = self.ended + self._interval
+        self._allowed = self.begun + AHEAD * self._interval
         self._move()
 
     def recovered(self) -> None:
@@ -69,10 +71,6 @@ class Pace:
         """All faults are over."""
         self._finished = True
         self._move()
-
-    @property
-    def _interval(self) -> float:
-        return self._ticks / (self._faults + 1)
 
     def _move(self) -> None:
         self.moved_at = time.monotonic()

@@ -90,8 +90,8 @@ async def run(options: Options, tell: Tell) -> Outcome:
                 await _play(options, planned, fleet, running, outcome, tell)
                 await _quiet(running, tell)
                 outcome.check = await _check(running, folder)
-        except* Stuck as stuck:
-            outcome.problems += [str(error) for error in _flat(stuck)]
+        except* (Stuck, CannotCheck, vagus.VagusError) as ended:
+            outcome.problems += [f"{type(error).__name__}: {error}" for error in _flat(ended)]
     outcome.took_s = time.monotonic() - began
     outcome.problems += _tracebacks(folder)
     outcome.judge()
@@ -253,7 +253,7 @@ def _tracebacks(folder: Path) -> list[str]:
     ]
 
 
-def _flat(group: BaseExceptionGroup[Stuck]) -> Iterator[Stuck]:
+def _flat(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from _flat(error)
