@@ -16,6 +16,7 @@ from vagus.runtime.embedded import EmbeddedServer
 from vagus_kernel.erasing import CLOSED, DONE, LOG_REMOVED, NOTED, SWEPT, TOLD
 
 POLICY = vagus.PolicySet.preset("pro")
+PATIENT_S = 90.0
 POINTS = (CLOSED, NOTED, TOLD, LOG_REMOVED, SWEPT, DONE)
 
 
@@ -30,27 +31,30 @@ async def test_an_erasure_survives_a_death_at_each_of_its_steps(
         for point in POINTS:
             environ = whole.environ | {"VAGUS_INSTANCE": "mortal", "VAGUS_FAULT": point}
             async with (
-                process("vagus_kernel", environ, tmp_path / f"{point}.log") as mortal,
+                process("vagus_kernel", environ, tmp_path / f"{point}.log", ready=False) as mortal,
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(ask, whole.client)
-                assert await mortal.ended() == -signal.SIGKILL, point
+                assert await mortal.ended(PATIENT_S) == -signal.SIGKILL, point
                 tasks.cancel_scope.cancel()
         (order,) = await whole.client.erasures()
         await whole.start("kernel", "last")
-        tombstone = await whole.client.erase("s1", reason="again")
+        tombstone = await whole.client.erase("s1", reason="again", timeout_s=PATIENT_S)
         assert tombstone == order
         assert tombstone.erased_at is not None
         assert tombstone.events == events + 1  # it was closed, once
         assert tombstone.reason == "first"
 
-        async def clean() -> bool:
-            return {hit.split()[0] for hit in await found(whole.url, "s1")} == {"KV_VAGUS_ERASED"}
+        hits: list[str] = []
 
-        await eventually(clean, timeout_s=60)
+        async def clean() -> bool:
+            hits[:] = await found(whole.url, "s1")
+            return {hit.split()[0] for hit in hits} == {"KV_VAGUS_ERASED"}
+
+        assert await eventually(clean, timeout_s=PATIENT_S), hits
         assert not (whole.root / "sessions" / "s1").exists()
 
 
 async def ask(client: vagus.Client) -> None:
     with suppress(vagus.VagusError):
-        await client.erase("s1", reason="first")
+        await client.erase("s1", reason="first", timeout_s=PATIENT_S)

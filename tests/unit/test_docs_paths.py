@@ -111,7 +111,7 @@ def test_the_settings_that_a_document_names_exist(document: str) -> None:
     known |= {"VAGUS_NATS_SERVER", "VAGUS_ACTOR", "VAGUS_SINK_DSN"}  # of the CLI
     buckets = {"INBOX", "GATE", "TOOLS", "APPROVALS", "DEAD", "EVENTS", "SESSIONS", "POLICIES", "TICKETS"}
     buckets |= {"TOOLBOX", "CALLS", "MEMBERS", "RETURNS", "SNAPSHOTS", "BLOBS", "SCHEDULES", "S_", "RELAYED"}
-    buckets |= {"SUBSCRIPTIONS", "ARCHIVE", "ARCHIVED"}
+    buckets |= {"SUBSCRIPTIONS", "ARCHIVE", "ARCHIVED", "ERASED"}
     for name in re.findall(r"`(VAGUS_[A-Z_]+)", documents.text(document)):
         assert name in known or name.removeprefix("VAGUS_") in buckets, f"{document} names {name}"
 

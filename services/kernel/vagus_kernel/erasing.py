@@ -11,9 +11,12 @@ import anyio
 from anyio.to_thread import run_sync
 from msgspec.structs import replace
 
+from vagus.contract import limits
+from vagus.contract.approvals import ApprovalTicket, TicketState
 from vagus.contract.erasures import Erasure
-from vagus.contract.errors import Refused, Unavailable
+from vagus.contract.errors import Malformed, Refused, Unavailable
 from vagus.contract.ids import MAIN
+from vagus.contract.messages import decode
 from vagus.runtime import clock
 from vagus.runtime.eraser import Eraser
 from vagus.runtime.faults import hit
@@ -21,6 +24,8 @@ from vagus.runtime.graves import Graves, erased
 
 if TYPE_CHECKING:
     from vagus_kernel.actor import Actor
+
+_LOOK_S: Final = 0.05
 
 CLOSED: Final = "kernel.erase_closed"
 """Fault point: the log ends, and is all there."""
@@ -66,6 +71,7 @@ class Erasing:
         hit(NOTED)
         await self._eraser.tell(order)
         hit(TOLD)
+        await self._tickets_ended()
         await actor.ports.files.flushed()
         actor.ledger.forget(erased(order))  # no snapshot of it is kept any more
         await self._eraser.remove_log(session_id)
@@ -91,11 +97,27 @@ class Erasing:
         await self._graves.note(known)
         return known
 
+    async def _tickets_ended(self) -> None:
+        """An approver that is told to withdraw a ticket writes it once more: wait for that, if one lives."""
+        tickets, keys = self._actor.ports.tickets, f"{self._actor.session_id}.*"
+        with anyio.move_on_after(limits.ACK_WAIT_S):
+            while any(  # noqa: ASYNC110 -- a watch would cost more
+                _pending(entry.value) for entry in await tickets.entries(keys)
+            ):
+                await anyio.sleep(_LOOK_S)
+
     async def _sweep(self) -> None:
         await self._eraser.sweep(self._actor.session_id)
         settings = self._actor.ports.settings
         for root in (settings.sessions_root, settings.lake_root):
             await run_sync(_remove, str(root / self._actor.session_id))
+
+
+def _pending(ticket: bytes) -> bool:
+    try:
+        return decode(ticket, ApprovalTicket).state is TicketState.PENDING
+    except Malformed:
+        return False
 
 
 def _remove(folder: str) -> None:

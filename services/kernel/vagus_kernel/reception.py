@@ -7,7 +7,7 @@ import msgspec
 from vagus.contract import limits
 from vagus.contract.approvals import ApprovalDecision, Resolution
 from vagus.contract.commands import Command, decode_command
-from vagus.contract.errors import Busy, Malformed, Permanent, Refused, VagusError
+from vagus.contract.errors import Busy, Malformed, Permanent, Refused, SessionErased, VagusError
 from vagus.contract.messages import Report, ReportType, Role, Verdict, decode
 from vagus.contract.subjects import Subjects
 from vagus.runtime import clock, telemetry
@@ -80,6 +80,9 @@ class Reception:
     async def _give_up(self, delivery: Delivery, role: str) -> None:
         """It was delivered too often: something about it ends its owners."""
         reason = f"given up after {delivery.deliveries} deliveries"
+        if isinstance(self._actor.ledger.missing, SessionErased):  # nothing of it is kept for people
+            await (self._command(delivery) if role == Role.COMMAND else self._actor.settle(delivery))
+            return
         if role == Role.COMMAND:
             command = decode_command(delivery.data)
             if self._was_handled(command) and delivery.deliveries < 2 * limits.MAX_DELIVERIES:
