@@ -220,3 +220,28 @@ async def test_a_log_that_is_damaged_is_not_archived(shelf: Shelf, monkeypatch: 
         await shelf.archived()
     assert not await shelf.keeper.is_archived("s")
     assert await shelf.log.head("s") == shelf.head
+
+
+async def test_an_archive_whose_acknowledgement_was_lost_is_kept(shelf: Shelf) -> None:
+    begun = await shelf.keeper.begin("s")
+    await shelf.mark(begun)
+    await shelf.keeper.archive("s", begun, shelf.head)
+    with pytest.raises(Conflict):
+        await shelf.keeper.archive("s", begun, shelf.head)
+    assert len(await all_of(shelf.log.commits("s"))) == shelf.head
+    assert await shelf.keeper.is_archived("s")
+
+
+async def test_tidying_leaves_a_restore_alone(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    await shelf.archived()
+    whole = HotStreams.ends_with
+
+    async def tidied(streams: HotStreams, *given: object) -> bool:
+        assert await Keeper(shelf.bus, shelf.subjects).tidy("s")
+        return await whole(streams, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(HotStreams, "ends_with", tidied)
+    await shelf.keeper.writable("s")
+    await shelf.say("after")
+    assert await shelf.keeper.tidy("s") is None
+    assert await shelf.log.head("s") == shelf.head

@@ -1,14 +1,19 @@
 """What differs on three servers, each at its lowest level."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
 
 import anyio
 import pytest
 
-from tests.conformance.event_log_suite import Branch, contents, write
+from tests.conformance.event_log_suite import Branch, all_of, contents, write
+from tests.integration.test_archive import log_streams
+from tests.integration.test_archive_moves import Shelf
 from tests.kit.cluster import Cluster, Node, clustered
 from tests.kit.waiting import eventually
 from vagus.contract import limits, streams
+from vagus.contract.errors import Conflict, OutcomeUnknown, Unavailable
 from vagus.contract.streams import BucketSpec, ConsumerSpec, StreamSpec
 from vagus.contract.subjects import Subjects
 from vagus.runtime.blobs import Blobs
@@ -145,3 +150,41 @@ async def test_an_inspection_tells_which_server_is_away(doomed: Node, bus: Bus, 
     await eventually(nobody, timeout_s=PATIENT_S)
     doomed.kill()
     await eventually(it, timeout_s=PATIENT_S)
+
+
+@pytest.mark.cluster
+async def test_a_log_is_archived_and_restored_though_servers_die(
+    cluster: Cluster, doomed: Node, bus: Bus, subjects: Subjects
+) -> None:
+    shelf = Shelf(bus, subjects, replicas=R)
+    await shelf.fill(R)
+    whole = await all_of(shelf.log.commits("s"))
+    await cluster.lead(bus, doomed, subjects.session_stream("s"))
+    begun = await shelf.keeper.begin("s")
+    await shelf.mark(begun)
+    doomed.kill()
+    with anyio.fail_after(PATIENT_S):
+        archived = False
+        while not archived:
+            with suppress(Conflict, OutcomeUnknown, Unavailable):
+                await shelf.keeper.archive("s", begun, shelf.head)
+            with suppress(Unavailable):
+                archived = await shelf.keeper.is_archived("s")
+    assert (await all_of(shelf.log.commits("s")))[:-1] == whole
+    await doomed.start()
+    await cluster.whole(bus)
+    await cluster.lead(bus, doomed, subjects.named("ARCHIVE"))
+    doomed.kill()
+    with anyio.fail_after(PATIENT_S):
+        while archived:
+            with suppress(Conflict, OutcomeUnknown, Unavailable):
+                await shelf.keeper.writable("s")
+            with suppress(Unavailable):
+                archived = await shelf.keeper.is_archived("s")
+    await shelf.say("after")
+    assert [commit.payload for commit in await all_of(shelf.rival.commits("s"))][: len(whole)] == [
+        commit.payload for commit in whole
+    ]
+    (stream,) = await log_streams(bus, subjects)
+    info: Any = await bus.api(f"STREAM.INFO.{stream}")
+    assert info["config"]["num_replicas"] == R

@@ -46,7 +46,7 @@ class Keeper:
         placement = (await self._placements.find(session_id)).placement
         if not placement.archived:
             return None
-        await self._tidy(session_id, placement)
+        await self._remove(session_id, placement, placement.generation)  # somebody may be at the later ones
         return placement
 
     # There ------------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ class Keeper:
             await self._forget_copy(session_id, begun.placement)
             raise
         hit("kernel.archive_recorded")
-        await self._tidy(session_id, archived.placement)
+        await self._remove(session_id, archived.placement, archived.placement.claimed)
         hit("kernel.archive_removed")
         return archived.placement
 
@@ -142,7 +142,7 @@ class Keeper:
         )
         generation = claimed.placement.claimed
         hit("kernel.restore_claimed")
-        await self._tidy(session_id, before)
+        await self._remove(session_id, before, before.claimed)  # who was at it with these has lost
         try:
             await self._fill(session_id, before, generation)
         except VagusError:
@@ -169,9 +169,9 @@ class Keeper:
 
     # Tidying ----------------------------------------------------------------------------------------------
 
-    async def _tidy(self, session_id: str, archived: Placement) -> None:
-        """Remove all streams of an archived log: its former one, and those of restores that were given up."""
-        for generation in sorted({0, *range(archived.generation, archived.claimed + 1)}):
+    async def _remove(self, session_id: str, archived: Placement, last: int) -> None:
+        """Remove the stream that the log was, and those of restores that were given up, up to `last`."""
+        for generation in sorted({0, *range(archived.generation, last + 1)}):
             await self._streams.remove(session_id, generation)
 
     async def _forget_copy(self, session_id: str, placement: Placement) -> None:
@@ -180,6 +180,9 @@ class Keeper:
             return
         with anyio.move_on_after(_TIDY_S):
             try:
+                now = (await self._placements.find(session_id)).placement
+                if now.archived and now.copy == placement.copy:
+                    return  # it is the log after all: the acknowledgement of that was lost
                 await self._parts.remove(session_id, placement.copy)
             except VagusError as error:
                 _log.info("copy %s of session %s is left: %s", placement.copy, session_id, error)

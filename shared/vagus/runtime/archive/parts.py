@@ -70,6 +70,8 @@ class Parts:
             if error.err_code in (_NO_MESSAGE, _NO_STREAM):
                 return None
             raise
+        except OutcomeUnknown as error:  # a read changes nothing
+            raise Unavailable(f"cannot read {subject}: {error.message}") from error
         return b64decode(msgspec.convert(answer["message"], _Held).data)
 
 

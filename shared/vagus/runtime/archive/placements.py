@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from vagus.contract.archives import Placement
+from vagus.contract.errors import OutcomeUnknown, Unavailable
 from vagus.contract.messages import decode
 from vagus.contract.streams import ARCHIVED
 from vagus.contract.subjects import Subjects
@@ -39,6 +40,8 @@ class Placements:
             if error.err_code == _NO_STREAM:  # nothing was ever archived here
                 return NEVER
             raise
+        except OutcomeUnknown as error:  # a read changes nothing
+            raise Unavailable(f"cannot tell where the log of {session_id} is: {error.message}") from error
         return NEVER if entry is None else Found(decode(entry.value, Placement), entry.revision)
 
     async def replace(self, session_id: str, found: Found, placement: Placement) -> Found:
