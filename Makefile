@@ -7,11 +7,11 @@ PYTHON ?= $(shell for name in python3 python python3.14 python3.13 python3.12 py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv format check test test-cluster test-containers power-loss chaos model bench bench-scale demo clean
+.PHONY: help venv format check test test-cluster test-containers power-loss chaos model bench bench-scale bench-feed demo clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  ARGS='...' is passed on by test, test-cluster, test-containers, chaos, model, bench, bench-scale and demo; PYTHON=... names the interpreter."
+	@echo "  ARGS='...' is passed on by test, test-cluster, test-containers, chaos, model, bench, bench-scale, bench-feed and demo; PYTHON=... names the interpreter."
 
 venv: $(VENV)/.installed ## Make .venv and install Vagus with its development tools; again only when pyproject.toml changed.
 
@@ -56,6 +56,9 @@ bench: venv ## Measure commits, ticks, session creation and activation; see docs
 
 bench-scale: venv ## Measure how far one machine goes: runners, thousands of sessions, a cluster; see docs/performance.md.
 	$(RUN) benchmarks.scale $(ARGS)
+
+bench-feed: venv ## Measure the firehose and every way to read it; see docs/performance.md.
+	$(RUN) benchmarks.feed $(ARGS)
 
 demo: venv ## See it happen: a whole session in a temporary store, nothing left behind.
 	$(VENV)/bin/vagus demo $(ARGS)
