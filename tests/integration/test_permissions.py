@@ -95,7 +95,7 @@ async def test_all_processes_do_their_work_as_users_of_their_own(tmp_path: Path)
             for user, module in PROCESSES.items()
         }
         for one in running.values():
-            await one.ready()
+            await one.ready(timeout_s=90)  # five at once
         access = secrets.access(User.CLIENT)
         client = await stack.enter_async_context(vagus.connect(server.url, access=access, actor="ada"))
         session = await client.create_session(owner="ada", policy=POLICY)

@@ -27,9 +27,9 @@ class RealProcess:
                 stderr=output,
             )
 
-    async def ready(self) -> None:
+    async def ready(self, timeout_s: float = READY_S) -> None:
         """Wait until it says so."""
-        with anyio.fail_after(READY_S):
+        with anyio.fail_after(timeout_s):
             while " is ready" not in self.log.read_text():
                 assert self._process.poll() is None, self.log.read_text()
                 await anyio.sleep(0.02)

@@ -45,7 +45,7 @@ def who(subject: str, verb: str = "publish") -> set[User]:
         (SUBJECTS.gate("s"), {User.KERNEL, User.POLICYGATE}),  # which hands on what it has no room for
         (SUBJECTS.tool("default", "high", "s"), {User.KERNEL}),
         (SUBJECTS.answer("s"), {User.CLIENT, User.APPROVER}),
-        (SUBJECTS.event("s", "main", "Kind"), {User.RELAY}),
+        (SUBJECTS.event("s", "main", "Kind"), {User.RELAY, User.KERNEL}),  # a kernel: that one was erased
         (SUBJECTS.cancel("run"), {User.KERNEL}),
         (SUBJECTS.drain("kernel", "k"), set()),
         ("$KV.VAGUS_POLICIES.s", {User.KERNEL}),
@@ -55,7 +55,8 @@ def who(subject: str, verb: str = "publish") -> set[User]:
         ("$KV.VAGUS_MEMBERS.kernel.k", {User.KERNEL}),
         ("$JS.API.STREAM.CREATE.VAGUS_S_s", {User.KERNEL}),
         ("$JS.API.STREAM.DELETE.VAGUS_S_s", {User.KERNEL}),
-        ("$JS.API.STREAM.PURGE.VAGUS_INBOX", set()),
+        ("$JS.API.STREAM.PURGE.VAGUS_INBOX", {User.KERNEL}),  # of what was said to an erased session
+        ("$JS.API.STREAM.LEADER.STEPDOWN.VAGUS_INBOX", set()),
         ("$JS.API.STREAM.MSG.DELETE.VAGUS_DEAD", set()),
         ("$JS.API.CONSUMER.MSG.NEXT.VAGUS_INBOX.commands-0", {User.KERNEL}),
         ("$JS.API.CONSUMER.MSG.NEXT.VAGUS_TOOLS.pool-default-high", {User.TOOLRUNNER}),

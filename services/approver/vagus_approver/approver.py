@@ -47,8 +47,9 @@ async def serve(bus: Bus, settings: Settings, draining: anyio.Event, *, started:
         intake(bus, subjects, approval_consumer(subjects), approver.ticket, capacity=capacity, kind=KIND),
         intake(bus, subjects, answer_consumer(subjects), approver.answer, capacity=capacity, kind=KIND),
     ):
-        started()
-        await draining.wait()
+        with telemetry.observed({telemetry.APPROVALS_WAITING: lambda: [(timekeeper.pending, {})]}):
+            started()
+            await draining.wait()
 
 
 class Approver:

@@ -1,6 +1,7 @@
 """A session's log as its owner holds it: the folded state, where the log stands, and the one way to write."""
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -11,6 +12,7 @@ from vagus.contract.events import BranchCreated, CheckpointCreated, Custom, Even
 from vagus.contract.extensions import LogCopied, Memory
 from vagus.contract.ids import MAIN
 from vagus.contract.outcome import tick_output
+from vagus.runtime import telemetry
 from vagus.runtime.archive.keeper import Keeper
 from vagus.runtime.eventlog import At, EventLog, NoStream
 from vagus_kernel.evolve import evolve, inherited
@@ -125,9 +127,16 @@ class Ledger:
         branch_id = records[0].branch_id
         sealed = seal(records, await self._previous_digest(records[0]))
         expected = At(self.stream_sequence) if self.stream_sequence else NoStream()
-        self.stream_sequence = await self._log.commit(
-            self.session_id, branch_id, sealed, expected, traceparent=traceparent
-        )
+        began = time.perf_counter()
+        try:
+            self.stream_sequence = await self._log.commit(
+                self.session_id, branch_id, sealed, expected, traceparent=traceparent
+            )
+        except Conflict:
+            telemetry.record_conflict()
+            raise
+        if telemetry.enabled:
+            telemetry.record_commit(time.perf_counter() - began)
         self._digests[branch_id] = sealed.digest
         self._marked = _is_mark(sealed.records[-1])
         self.session = after

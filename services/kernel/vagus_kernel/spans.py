@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from vagus.contract.clock import parse
 from vagus.contract.events import (
     BudgetUpdated,
+    CircuitBreakerTripped,
     EventRecord,
     ModeChanged,
     PhaseEntered,
     StateEstimated,
     ToolCallCompleted,
 )
-from vagus.contract.state import LoopPhase
+from vagus.contract.state import BudgetState, LoopPhase
 from vagus.runtime import telemetry
 from vagus.runtime.telemetry import Span
 
@@ -29,6 +30,7 @@ class TurnSpans:
         self._turn: Span | None = None
         self._began = 0.0
         self._phase: Span | None = None
+        self._left_usd: float | None = None
 
     @property
     def context(self) -> str | None:
@@ -62,14 +64,22 @@ class TurnSpans:
                 case StateEstimated(state=state, mode=mode) if self._phase is not None:
                     self._phase.set(telemetry.MODE, mode.value)
                     self._phase.set(telemetry.ERROR_STREAK, state.error_streak)
-                    budget = state.budget
-                    telemetry.record_budget(budget.tokens_remaining, budget.cost_remaining_usd)
+                    self._spend(state.budget)
                 case BudgetUpdated(budget=budget):
-                    telemetry.record_budget(budget.tokens_remaining, budget.cost_remaining_usd)
+                    self._spend(budget)
+                case CircuitBreakerTripped():
+                    telemetry.record_trip()
                 case ModeChanged(from_=before, to=after):
                     telemetry.record_mode(before.value, after.value)
                 case ToolCallCompleted(tool_name=name, status=status):
                     telemetry.record_tool(name, status)
+
+    def _spend(self, budget: BudgetState) -> None:
+        """Tell what is left, and what that is less than it was. A turn begins with telling what was left."""
+        telemetry.record_budget(budget.tokens_remaining, budget.cost_remaining_usd)
+        if self._left_usd is not None and budget.cost_remaining_usd < self._left_usd:
+            telemetry.record_cost(self._left_usd - budget.cost_remaining_usd)
+        self._left_usd = budget.cost_remaining_usd
 
     def _enter(self, phase: LoopPhase, at_ns: int) -> None:
         if self._phase is not None:

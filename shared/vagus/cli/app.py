@@ -17,8 +17,6 @@ from vagus.cli import (
     feed,
     keys,
     permissions,
-    keys,
-    permissions,
     policy,
     provision,
     schedule,
@@ -82,8 +80,6 @@ app.command("drain")(drain.drain)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("provision")(provision.provision)
-app.command("keys")(keys.keys)
-app.command("permissions")(permissions.print_permissions)
 app.command("keys")(keys.keys)
 app.command("permissions")(permissions.print_permissions)
 

@@ -172,6 +172,8 @@ def _approver(subjects: Subjects) -> _Pair:
         *(f"{inbox_prefix(user)}.>" for user in ASKING),
         _writes(subjects, streams.TICKETS),
         *_reads(subjects, streams.TICKETS),
+        # what waits, for metrics
+        *(request for name in streams.QUEUES for request in _stream(subjects.named(name), "INFO")),
         *_process(subjects, "approver"),
     )
     return publish, (*_elected(subjects, "APPROVALS"), subjects.drain("approver", "*"))

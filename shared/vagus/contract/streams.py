@@ -219,6 +219,9 @@ def due_consumer(subjects: Subjects) -> ConsumerSpec:
     return ConsumerSpec(stream=subjects.named("SCHEDULES"), name="due", filters=(subjects.due(),))
 
 
+QUEUES = ("INBOX", "GATE", "TOOLS", "APPROVALS", "DEAD")
+"""Streams in which something waits for somebody."""
+
 SESSIONS = "SESSIONS"
 POLICIES = "POLICIES"
 TICKETS = "TICKETS"

@@ -19,6 +19,7 @@ from vagus.runtime.drain import heeding, process_of
 from vagus.runtime.health import Health, listening
 from vagus.runtime.lifecycle import Stop, stop_on_signals
 from vagus.runtime.provision import ensure
+from vagus.runtime.queuegauges import queues_shown
 from vagus.runtime.settings import ProcessSettings, read_settings, shown, usage
 
 _S_contra = TypeVar("_S_contra", bound=ProcessSettings, contravariant=True)
@@ -28,6 +29,9 @@ DONE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 """Wrong arguments or settings: starting again cannot help."""
+
+_TELL_OF_QUEUES: Final = ("kernel", "approver")
+"""Two kinds, so that somebody still tells that inputs wait when no kernel lives."""
 
 _log = logging.getLogger("vagus.process")
 
@@ -110,6 +114,8 @@ async def _work(kind: str, settings: _S, serve: Serve[_S], stop: Stop) -> None:
         gc.freeze()  # what is there now stays; looking through it again and again would cost a tick's time
         member, instance = process_of(f"{kind}.{settings.instance}")
         await stack.enter_async_context(heeding(bus, settings.subjects, member, instance, stop))
+        if kind in _TELL_OF_QUEUES:
+            await stack.enter_async_context(queues_shown(bus, settings.subjects))
         await serve(bus, settings, stop.draining, started=started)
 
 

@@ -19,7 +19,7 @@ from vagus.contract import limits
 from vagus.contract.errors import OutcomeUnknown, Transient, VagusError
 from vagus.contract.streams import ConsumerSpec
 from vagus.contract.subjects import Subjects
-from vagus.runtime import returns
+from vagus.runtime import returns, telemetry
 from vagus.runtime.answers import read_answer
 from vagus.runtime.bus import Bus, Message, Subscription
 from vagus.runtime.origin import Origin
@@ -388,6 +388,7 @@ async def dead_letter(bus: Bus, subjects: Subjects, where: str, delivery: Delive
         log.error("no dead letter for %s of %s: %s", headers["Vagus-Sequence"], delivery.subject, error)
         await delivery.nak(limits.ACK_WAIT_S)
     else:
+        telemetry.record_dead_letter(where.partition(".")[0])
         log.warning(
             "dead letter: %s (%s): %s", delivery.subject, headers["Vagus-Sequence"], headers["Vagus-Reason"]
         )

@@ -77,6 +77,8 @@ POLICY_VERSION: Final = "life.policy.version"
 APPROVAL_ID: Final = "life.approval.id"
 APPROVAL_DECISION: Final = "life.approval.decision"
 ROLE: Final = "vagus.role"
+PROCESS: Final = "vagus.process"
+STREAM: Final = "vagus.stream"
 POOL: Final = "vagus.pool"
 PRIORITY: Final = "vagus.priority"
 SINK: Final = "vagus.sink"
@@ -98,6 +100,15 @@ BUDGET_TOKENS: Final = "life.budget.tokens_remaining"
 BUDGET_COST: Final = "life.budget.cost_remaining_usd"
 MODE_TRANSITIONS: Final = "life.mode.transitions"
 LATE_ANSWERS: Final = "vagus.kernel.late_answers"
+COMMIT_DURATION: Final = "vagus.kernel.commit.duration"
+COMMIT_BOUNDS: Final = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+COMMIT_CONFLICTS: Final = "vagus.kernel.commit.conflicts"
+BREAKER_TRIPS: Final = "vagus.kernel.breaker.trips"
+COST: Final = "vagus.kernel.cost"
+DEAD_LETTERS: Final = "vagus.dead_letters"
+APPROVALS_WAITING: Final = "vagus.approver.waiting"
+STREAM_MESSAGES: Final = "vagus.stream.messages"
+STREAM_AGE: Final = "vagus.stream.oldest_age"
 RUNNER_SLOTS: Final = "vagus.toolrunner.slots"
 RUNNER_IN_FLIGHT: Final = "vagus.toolrunner.in_flight"
 QUEUE_DEPTH: Final = "vagus.toolrunner.queue.depth"
@@ -259,6 +270,36 @@ def record_late(role: str) -> None:
         _instruments.late.add(1, {ROLE: role})
 
 
+def record_commit(seconds: float) -> None:
+    """A commit stands on a log: how long the server took to say so."""
+    if _instruments is not None:
+        _instruments.commits.record(seconds)
+
+
+def record_conflict() -> None:
+    """A commit was refused, because another kernel has written: it owns the session now."""
+    if _instruments is not None:
+        _instruments.conflicts.add(1)
+
+
+def record_trip() -> None:
+    """The circuit breaker of a branch has opened."""
+    if _instruments is not None:
+        _instruments.trips.add(1)
+
+
+def record_cost(usd: float) -> None:
+    """A turn has cost so much."""
+    if _instruments is not None:
+        _instruments.cost.add(usd)
+
+
+def record_dead_letter(process: str) -> None:
+    """A kind of process could not handle a message."""
+    if _instruments is not None:
+        _instruments.dead.add(1, {PROCESS: process})
+
+
 def record_relayed(events: int) -> None:
     """So many events were put into the firehose."""
     if _instruments is not None:
@@ -373,6 +414,13 @@ class _Instruments:
         self.budget_cost = meter.create_gauge(BUDGET_COST, unit="USD")
         self.modes = meter.create_counter(MODE_TRANSITIONS)
         self.late = meter.create_counter(LATE_ANSWERS)
+        self.commits = meter.create_histogram(
+            COMMIT_DURATION, unit="s", explicit_bucket_boundaries_advisory=COMMIT_BOUNDS
+        )
+        self.conflicts = meter.create_counter(COMMIT_CONFLICTS)
+        self.trips = meter.create_counter(BREAKER_TRIPS)
+        self.cost = meter.create_counter(COST, unit="USD")
+        self.dead = meter.create_counter(DEAD_LETTERS)
         self.relayed = meter.create_counter(RELAYED_EVENTS)
         self.repaired = meter.create_counter(REPAIRED_COMMITS)
         self._meter = meter
@@ -382,7 +430,7 @@ class _Instruments:
         """Show what `read` gives under this name."""
         if name not in self._read:
             self._read[name] = []
-            unit = "s" if name in (QUEUE_AGE, RELAY_LAG, SINK_LAG) else ""
+            unit = "s" if name in (QUEUE_AGE, RELAY_LAG, SINK_LAG, STREAM_AGE) else ""
             self._meter.create_observable_gauge(
                 name, callbacks=[partial(self._observations, name)], unit=unit
             )
