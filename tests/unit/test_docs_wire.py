@@ -127,13 +127,17 @@ def test_every_field_of_an_event_is_shown() -> None:
 
 def test_every_stream_consumer_and_bucket_is_named() -> None:
     subjects = Subjects()
-    queues = streams.queues(subjects)
+    queues = (*streams.queues(subjects), streams.events(subjects))
     logs = [streams.session_log(subjects, "<session>"), streams.archive(subjects)]
     for stream in (*queues, *logs):
         assert f"`{stream.name}`" in TEXT
         for subject in stream.subjects:
             assert f"`{subject}`" in TEXT, subject
-    for bucket in (*streams.buckets(subjects), streams.BucketSpec(name=subjects.named(streams.BLOBS))):
+    for bucket in (
+        *streams.buckets(subjects),
+        streams.relayed(subjects),
+        streams.BucketSpec(name=subjects.named(streams.BLOBS)),
+    ):
         assert f"`{bucket.name}`" in TEXT, bucket.name
     shared = [
         streams.gate_consumer(subjects),

@@ -57,6 +57,10 @@ _COMMIT: Final[_Headers] = _TRACE | {
     "Vagus-Last": _NUMBER,
     "Vagus-Kinds": {"type": "string", "description": "Types of all events, comma-separated."},
 }
+_TOLD: Final[_Headers] = {
+    "Vagus-Sequence": _NUMBER | {"description": "Of the event, on its branch."},
+    "Vagus-Commit": _NUMBER | {"description": "The place of its commit in the session's log."},
+}
 _REPUBLISHED: Final[_Headers] = {
     "Nats-Stream": _TEXT,
     "Nats-Subject": _TEXT,
@@ -123,10 +127,12 @@ def document(subjects: Subjects) -> Schema:
                 streams.session_log(subjects, _ANY),
                 *streams.queues(subjects),
                 streams.archive(subjects),
+                streams.events(subjects),
             )
         ],
         "x-buckets": [
             *(_plain(spec) for spec in streams.buckets(subjects)),
+            _plain(streams.relayed(subjects)),
             {"name": subjects.named(streams.BLOBS), "object_store": True},
         ],
     }
@@ -190,7 +196,12 @@ def _logs(subjects: Subjects) -> tuple[_Channel, ...]:
         required=("Nats-Msg-Id", "Vagus-First", "Vagus-Last", "Vagus-Kinds"),
     )
     live = msgspec.structs.replace(commit, name="StoredCommit", headers=_COMMIT | _REPUBLISHED)
-    event = _Message(name="Event", payload="EventRecord", headers=_ID | _TRACE, required=("Nats-Msg-Id",))
+    event = _Message(
+        name="Event",
+        payload="EventRecord",
+        headers=_ID | _TRACE | _TOLD,
+        required=("Nats-Msg-Id", "Vagus-Sequence", "Vagus-Commit"),
+    )
     return (
         _Channel(
             name="log",
