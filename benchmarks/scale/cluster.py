@@ -1,6 +1,8 @@
 """Sessions on three servers of one machine, until something gives: each is a Raft group of three."""
 
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -15,7 +17,10 @@ from benchmarks.scale.crowd import IDLE_QUICK_S, IDLE_S, create, process, timed_
 from benchmarks.scale.figures import ClusterFigures, ScaleReport
 from tests.kit.cluster import Cluster, clustered
 from vagus.contract.errors import VagusError
+from vagus.contract.subjects import Subjects
+from vagus.runtime.bus import connect
 from vagus.runtime.embedded import Durability
+from vagus.runtime.provision import ensure
 
 STEP: Final = 250
 STEP_QUICK: Final = 4
@@ -32,6 +37,7 @@ async def measure(report: ScaleReport, durability: Durability, *, most: int) -> 
         folder = Path(name)
         async with (
             clustered(folder / "cluster", durability=durability) as cluster,
+            _prepared(cluster.url),
             installation(folder, durability, server=cluster.url, settings={"VAGUS_REPLICAS": "3"}) as system,
         ):
             ticking = await system.create_session()
@@ -59,6 +65,14 @@ async def measure(report: ScaleReport, durability: Durability, *, most: int) -> 
                 )
                 report.cluster_limit = _limit(report.cluster[-1], report.machine.cores)
     report.cluster_limit = report.cluster_limit or f"none up to the {sessions} that were asked for"
+
+
+@asynccontextmanager
+async def _prepared(url: str) -> AsyncIterator[None]:
+    """Make queues and buckets beforehand: a hundred elections may take longer than a process may start."""
+    async with connect(url, name="benchmark") as bus:
+        await ensure(bus, Subjects(), replicas=3)
+    yield
 
 
 async def _idle_cores(cluster: Cluster, seconds: float) -> float:
