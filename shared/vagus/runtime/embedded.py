@@ -26,8 +26,8 @@ Durability: TypeAlias = Literal["sync", "fast"]
 """`sync`: an acknowledged message is on disk. `fast`: within two minutes; a power cut may lose it."""
 
 READY_TIMEOUT_S: Final = 600.0
-"""While it recovers it compares each log's subject with those of all others: a minute for ten thousand. Whoever
-ended it sooner would have it begin from the start, for ever."""
+"""While it recovers it compares each log's subject with those of all others: a minute for ten thousand.
+Whoever ended it sooner would have it begin from the start, for ever."""
 STOP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.01
 _PR_SET_PDEATHSIG: Final = 1
