@@ -73,8 +73,8 @@ class JetStreamLog:
             await self._streams.remove(session_id, self._names.generation(session_id))
             raise
         found = await self._placements.find(session_id)
-        if found.placement.archived or found.placement.generation != self._names.generation(session_id):
-            await self._streams.remove(session_id, self._names.generation(session_id))
+        if found.placement.archived or found.placement.generation:
+            await self._streams.remove(session_id, 0)  # it was made just now, and is not the log
             raise Conflict(f"session {session_id} exists: its log was archived")
 
     async def commit(
