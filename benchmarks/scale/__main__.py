@@ -25,7 +25,7 @@ from vagus.runtime.embedded import Durability, EmbeddedServer
 
 PARTS = ("runners", "sessions", "latency", "cluster")
 SESSIONS, SESSIONS_QUICK = 10_000, 30
-CLUSTER_SESSIONS = 3_000
+CLUSTER_SESSIONS = 5_000
 RESULTS = Path(__file__).parents[1] / "results"
 
 

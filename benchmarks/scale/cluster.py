@@ -22,7 +22,7 @@ from vagus.runtime.bus import connect
 from vagus.runtime.embedded import Durability
 from vagus.runtime.provision import ensure
 
-STEP: Final = 250
+STEP: Final = 500
 STEP_QUICK: Final = 4
 TICKS: Final = 20
 SLOW_MS: Final = 5_000.0
