@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import anyio
+import pytest
 
 import vagus
 from tests.kit.broker import Broker
@@ -46,12 +47,13 @@ async def test_a_subscription_gives_the_lines_of_the_logs(
         assert told == {hers.id, his.id}
 
 
-async def test_a_client_may_subscribe_with_the_permissions_of_a_client(tmp_path: Path) -> None:
+@pytest.mark.parametrize("user", [User.CLIENT, User.RELAY])
+async def test_programs_and_sinks_may_subscribe_as_what_they_are(user: User, tmp_path: Path) -> None:
     subjects = Subjects()
     async with (
         secured(tmp_path) as server,
         connect(server.url, name="operator", access=server.secrets.access(User.OPERATOR)) as operator,
-        vagus.connect(server.url, access=server.secrets.access(User.CLIENT)) as client,
+        vagus.connect(server.url, access=server.secrets.access(user)) as client,
     ):
         firehose = Firehose(operator, subjects)
         await firehose.make()

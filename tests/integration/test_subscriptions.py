@@ -61,7 +61,7 @@ async def take(subscription: Subscription, count: int) -> list[str]:
 
 async def silent(subscription: Subscription) -> bool:
     """Whether nothing comes for a moment."""
-    with anyio.move_on_after(0.3):
+    with anyio.move_on_after(0.15):
         await anext(subscription)
         return False
     return True

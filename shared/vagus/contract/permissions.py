@@ -199,6 +199,7 @@ def _relay(subjects: Subjects) -> _Pair:
         *_reads(subjects, streams.RELAYED, streams.SUBSCRIPTIONS, streams.SESSIONS, streams.ARCHIVED),
         *_reads(subjects, streams.ERASED),
         *_blobs(subjects, write=False),
+        *_subscriber(subjects),  # sinks
         *_process(subjects, "relay"),
     )
     return publish, (
@@ -230,13 +231,17 @@ def _client(subjects: Subjects) -> _Pair:
         *_reads(subjects, streams.SUBSCRIPTIONS, streams.SESSIONS, streams.POLICIES, streams.TOOLBOX),
         *_reads(subjects, streams.TICKETS, streams.MEMBERS, streams.ARCHIVED, streams.ERASED),
         *_blobs(subjects, write=False),
-        f"$KV.{subjects.named(streams.MEMBERS)}.subscriber.>",
-        subjects.dead("subscription.*"),
+        *_subscriber(subjects),
     )
     return publish, (subjects.all_feeds(), subjects.live("*", "*"), subjects.event("*", "*", ">"))
 
 
 # Parts ----------------------------------------------------------------------------------------------------
+
+
+def _subscriber(subjects: Subjects) -> tuple[str, ...]:
+    """To take part in a durable subscription, and to give up its events."""
+    return f"$KV.{subjects.named(streams.MEMBERS)}.subscriber.>", subjects.dead("subscription.*")
 
 
 def _process(subjects: Subjects, kind: str) -> tuple[str, ...]:
