@@ -41,6 +41,7 @@ QUIET_LOOKS: Final = 10
 """The queues are looked at one after the other: a message may pass us once, not so often."""
 LOOK_S: Final = 0.3
 CHECK_S: Final = 900.0
+CONNECT_S: Final = 60.0
 APPROVAL_S: Final = 15
 """After which a ticket that nobody answers times out."""
 
@@ -166,7 +167,7 @@ async def _play(
     try:
         async with AsyncExitStack() as stack:
             clients = [
-                await stack.enter_async_context(vagus.connect(way.url, actor="chaos"))
+                await stack.enter_async_context(vagus.connect(way.url, actor="chaos", timeout_s=CONNECT_S))
                 for way in fleet.clients
             ]
             async with anyio.create_task_group() as tasks:

@@ -23,9 +23,9 @@ MODULES: Final = {
     "approver": "vagus_approver",
 }
 LOOK_S: Final = 0.05
-DRAIN_S: Final = 30.0
+DRAIN_S: Final = 120.0
 """A drained process has ended by then: it promises that within its grace of 5 s and some last words."""
-READY_S: Final = 120.0
+READY_S: Final = 240.0
 _FALSE_START_S: Final = 1.0
 KILLED: Final = -signal.SIGKILL
 

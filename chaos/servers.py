@@ -5,10 +5,14 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from tests.kit.cluster import Cluster, clustered
 from vagus.runtime.bus import connect
 from vagus.runtime.embedded import EmbeddedServer
+
+START_S: Final = 120.0
+"""Of a server with a large store, on a slow machine."""
 
 
 class Servers:
@@ -38,7 +42,7 @@ class Servers:
     async def whole(self) -> None:
         """Wait until everybody runs and has caught up: until then the next fault would leave no majority."""
         for node in self.nodes:
-            await node.start()
+            await node.start(START_S)
         if self._cluster is not None:
             async with connect(self.url, name="chaos") as bus:
                 await self._cluster.whole(bus)

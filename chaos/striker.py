@@ -15,7 +15,7 @@ from chaos.servers import Servers, freeze, thaw
 
 AT_ONCE: Final = 3
 """Faults at a time; one at most of the processes of each role, and of the servers."""
-REACHED_S: Final = 90.0
+REACHED_S: Final = 240.0
 """A process that is to die at a point comes by within this, as long as there are ticks."""
 
 
