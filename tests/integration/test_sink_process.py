@@ -4,21 +4,25 @@ import base64
 import secrets
 import signal
 import sqlite3
+import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
 from tests.kit.broker import Broker
+from tests.kit.command_line import vagus
 from tests.kit.documents import ROOT
 from tests.kit.firehose import Firehose
 from tests.kit.postgres import PostgresServer
 from tests.kit.processes import process
 from tests.kit.receiver import OK, Request, receiver, status
 from tests.kit.secured import secured
+from tests.kit.up import ENVIRON
 from tests.kit.waiting import eventually
 from vagus.contract import streams
 from vagus.contract.events import UserMessage
@@ -223,3 +227,43 @@ async def test_a_sink_needs_no_more_than_a_client_may(tmp_path: Path) -> None:
                 await eventually(lambda: receives.taken, timeout_s=60)
                 running.send(signal.SIGTERM)
                 assert await running.ended() == 0
+
+
+async def test_vagus_sink_postgres_fills_a_database_until_ctrl_c(
+    broker: Broker, subjects: Subjects, firehose: Firehose, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    schema = "t" + secrets.token_hex(6)
+    for _ in range(3):
+        await firehose.put("a")
+
+    async def stored() -> bool:
+        async with postgres_server.connection() as connection:
+            if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.events") is None:
+                return False
+            return bool(await connection.fetchval(f"SELECT count(*) = 3 FROM {schema}.events"))
+
+    command = ["sink", "postgres", "--dsn", postgres_server.dsn, "--schema", schema, "--server", broker.url]
+    environ = {**ENVIRON, "VAGUS_ROOT_SUBJECT": subjects.root, "VAGUS_PARTITIONS": "4"}
+    with (tmp_path / "log").open("wb") as log:
+        running = await anyio.open_process(
+            [sys.executable, "-c", "from vagus.cli import main; main()", *command],
+            env=environ,
+            stdout=log,
+            stderr=log,
+        )
+    async with running:
+        try:
+            await eventually(stored, timeout_s=60)
+            running.send_signal(signal.SIGINT)
+            with anyio.fail_after(30):
+                assert await running.wait() == 0, (tmp_path / "log").read_text()
+        finally:
+            if running.returncode is None:
+                running.kill()
+
+
+def test_a_password_on_the_command_line_is_refused() -> None:
+    ran = vagus("sink", "postgres", "--dsn", "postgresql://me:hush@127.0.0.1/db")
+    assert (ran.code, ran.out) == (2, "")
+    assert "set PGPASSWORD or VAGUS_SINK_DSN instead" in ran.err
+    assert "hush" not in ran.err

@@ -5,14 +5,18 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
 
 from tests.kit.sinks import FakeSink, FakeSource, given, several
 from tests.kit.waiting import eventually
+from vagus.runtime import telemetry
 from vagus_relay.sinks.carrier import Carrier
 from vagus_relay.sinks.lanes import Lanes
 from vagus_relay.sinks.patience import Patience
 from vagus_relay.sinks.port import Delivery, Poison, TryLater
-from vagus_relay.sinks.tally import Tally
+from vagus_relay.sinks.tally import Tally, observed
 
 QUICK = Patience(first_s=0.001, most_s=0.002)
 
@@ -156,3 +160,24 @@ def test_the_lag_is_the_age_of_what_waits() -> None:
     assert tally.lag_s == 0
     tally.oldest = lambda: [given(at="2026-11-23T10:00:00Z"), given(at="2026-11-23T10:00:30Z")]
     assert tally.lag_s == 60
+
+
+def test_gauges_tell_of_each_sink_by_its_name() -> None:
+    reader = InMemoryMetricReader()
+    telemetry.join(TracerProvider(), MeterProvider(metric_readers=[reader]).get_meter("tests"))
+    one, two = Tally("one"), Tally("two")
+    one.delivered, two.failed = 7, 2
+    try:
+        with observed([one, two]):
+            data = reader.get_metrics_data()
+    finally:
+        telemetry.shut_down()
+    assert data is not None
+    shown = {
+        (metric.name, point.attributes["vagus.sink"]): point.value
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.data.data_points
+    }
+    names = ("lag", "held", "delivered", "failed", "retries")
+    assert shown.keys() == {(f"vagus.sink.{name}", sink) for name in names for sink in ("one", "two")}
+    assert (shown["vagus.sink.delivered", "one"], shown["vagus.sink.failed", "two"]) == (7, 2)

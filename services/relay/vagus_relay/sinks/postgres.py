@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, TypeAlias
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
 import msgspec
@@ -24,8 +24,8 @@ except ImportError as missing:
 
 Row: TypeAlias = tuple[str | None, ...]
 
-CONNECT_S: Final = 10.0
-STATEMENT_S: Final = 60.0
+CONNECT_S: Final = 10
+STATEMENT_S: Final = 60
 TOMBSTONE: Final = SessionErased.event_type
 _TRANSIENT: Final = ("08", "40", "53", "55", "57", "58", "XX")
 """Classes of SQLSTATE that pass: connection, rollback, resources, locks, operator, system, internal."""
@@ -45,6 +45,20 @@ _EVENT_TYPE: Final = list(_COLUMNS).index("event_type")
 _log = logging.getLogger("vagus.sink")
 
 
+class _Connection(Protocol):
+    """What is used of asyncpg's."""
+
+    def is_closed(self) -> bool: ...
+
+    def transaction(self) -> AbstractAsyncContextManager[object]: ...
+
+    async def execute(self, query: str, *args: object) -> str: ...
+
+    async def fetchval(self, query: str) -> Any: ...
+
+    async def close(self, *, timeout: float) -> None: ...
+
+
 class Postgres:
     """One schema of one database, over one connection that is opened again whenever it is lost."""
 
@@ -57,7 +71,7 @@ class Postgres:
             f'DELETE FROM "{schema}".events '  # noqa: S608 - the schema's name is checked
             "WHERE session_id = ANY($1::text[]) AND event_type IS DISTINCT FROM $2"
         )
-        self._connection: Any = None
+        self._connection: _Connection | None = None
 
     async def write(self, batch: Sequence[Delivery]) -> None:
         """Store the batch in one transaction; rows that are there already stay as they are.
@@ -79,13 +93,8 @@ class Postgres:
         """
         try:
             with anyio.fail_after(CONNECT_S):
-                self._connection = await asyncpg.connect(
-                    self._dsn,
-                    command_timeout=STATEMENT_S,
-                    timeout=CONNECT_S,
-                    server_settings={"application_name": "vagus"},
-                )
-            await self._prepare()
+                self._connection = connection = await _connect(self._dsn)
+            await self._prepare(connection)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             await self.close()
             if _passing(error):
@@ -104,22 +113,26 @@ class Postgres:
             with anyio.CancelScope(shield=True), suppress(Exception):  # it may be gone
                 await connection.close(timeout=2)
 
-    async def _store(self, rows: Sequence[Row]) -> None:
+    async def _connected(self) -> _Connection:
         if self._connection is None or self._connection.is_closed():
             try:
                 await self.open()
             except SettingsError as error:  # it was right once
                 raise TryLater(error.message) from error
+        assert self._connection is not None  # noqa: S101 - open() has set it
+        return self._connection
+
+    async def _store(self, rows: Sequence[Row]) -> None:
+        connection = await self._connected()
         columns = list(zip(*rows, strict=True))
         erased = [row[_SESSION] for row in rows if row[_EVENT_TYPE] == TOMBSTONE]
         try:
-            async with self._connection.transaction():
-                await self._connection.execute(self._insert, *columns)
+            async with connection.transaction():
+                await connection.execute(self._insert, *columns)
                 if erased:
-                    await self._connection.execute(self._erase, erased, TOMBSTONE)
+                    await connection.execute(self._erase, erased, TOMBSTONE)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            state = getattr(error, "sqlstate", None) or ""
-            if state[:2] in _POISON:
+            if _state(error)[:2] in _POISON:
                 raise _BadData(_text(error)) from error
             await self.close()
             raise TryLater(f"PostgreSQL did not take {len(rows)} events: {_text(error)}") from error
@@ -132,27 +145,33 @@ class Postgres:
             except _BadData as refused:
                 raise Poison(delivery, f"PostgreSQL refuses it: {refused}") from error
 
-    async def _prepare(self) -> None:
-        connection = self._connection
+    async def _prepare(self, connection: _Connection) -> None:
         steps = migrations()
         if self._migrate:
             async with connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
                 await connection.execute(preparation(self._schema))
-                for step in steps[await self._version() :]:
+                for step in steps[await self._version(connection) :]:
                     await connection.execute(application(self._schema, step))
                     _log.info("schema %s: %s", self._schema, step.name)
-        elif (version := await self._version()) < len(steps):
+        elif (version := await self._version(connection)) < len(steps):
             raise SettingsError(
                 f"schema {self._schema} is at version {version}, this Vagus needs {len(steps)}: "
                 "say migrate = true, or apply what `vagus sink postgres --print-schema` prints"
             )
 
-    async def _version(self) -> int:
-        found: int = await self._connection.fetchval(
+    async def _version(self, connection: _Connection) -> int:
+        found: int = await connection.fetchval(
             f'SELECT coalesce(max(version), 0) FROM "{self._schema}".migrations'  # noqa: S608 - checked
         )
         return found
+
+
+async def _connect(dsn: str) -> _Connection:
+    found: _Connection = await asyncpg.connect(
+        dsn, command_timeout=STATEMENT_S, timeout=CONNECT_S, server_settings={"application_name": "vagus"}
+    )
+    return found
 
 
 class _BadData(Exception):
@@ -226,8 +245,13 @@ def _without_nul(value: Json) -> Json:
 
 def _passing(error: Exception) -> bool:
     if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "XX")[:2] in _TRANSIENT
+        return (_state(error) or "XX")[:2] in _TRANSIENT
     return not isinstance(error, asyncpg.ClientConfigurationError)
+
+
+def _state(error: Exception) -> str:
+    """Its SQLSTATE; empty if it has none."""
+    return str(getattr(error, "sqlstate", None) or "")
 
 
 def _text(error: Exception) -> str:

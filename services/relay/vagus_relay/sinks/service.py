@@ -1,15 +1,14 @@
 """The process that runs sinks: each from a durable subscription of its name into its receiver."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Final, TypeVar
 
 import anyio
 
 from vagus.contract.errors import Transient
 from vagus.contract.subscriptions import Filter
-from vagus.runtime import telemetry
 from vagus.runtime.bus import Bus
 from vagus.runtime.subscription import Subscription, subscribe
 from vagus_relay.sinks.carrier import Carrier
@@ -20,7 +19,7 @@ from vagus_relay.sinks.patience import Patience, pause
 from vagus_relay.sinks.port import Sink
 from vagus_relay.sinks.settings import SinkSettings
 from vagus_relay.sinks.source import Source
-from vagus_relay.sinks.tally import Tally
+from vagus_relay.sinks.tally import Tally, observed
 
 PREFETCH: Final = 4096
 """Events that are read ahead for one sink, those that wait behind a session that fails included."""
@@ -41,7 +40,7 @@ async def serve(
     """Run all sinks until `draining`; a sink whose receiver is away does not hold up the others."""
     sinks = read_sinks(settings.sinks)
     tallies = [Tally(name) for name in sinks]
-    with _observed(tallies):
+    with observed(tallies):
         async with anyio.create_task_group() as tasks:
             tried = [anyio.Event() for _ in tallies]
             for tally, told in zip(tallies, tried, strict=True):
@@ -118,20 +117,3 @@ def _carrier(source: Source, sink: Sink, tally: Tally, config: SinkConfig) -> Ca
             return Carrier(source, sink, tally, limit=config.batch)
         case _:
             return Carrier(source, sink, tally)
-
-
-@contextmanager
-def _observed(tallies: list[Tally]) -> Iterator[None]:
-    def each(read: Callable[[Tally], float]) -> Callable[[], list[telemetry.Reading]]:
-        return lambda: [(read(tally), {telemetry.SINK: tally.name}) for tally in tallies]
-
-    with telemetry.observed(
-        {
-            telemetry.SINK_LAG: each(lambda tally: tally.lag_s),
-            telemetry.SINK_HELD: each(lambda tally: tally.held()),
-            telemetry.SINK_DELIVERED: each(lambda tally: tally.delivered),
-            telemetry.SINK_FAILED: each(lambda tally: tally.failed),
-            telemetry.SINK_RETRIES: each(lambda tally: tally.retries),
-        }
-    ):
-        yield

@@ -26,7 +26,7 @@ def migrations() -> tuple[Migration, ...]:
     """All steps, from 1 on and without gaps."""
     found = [
         Migration(int(matched[1]), file.name, file.read_text(encoding="utf-8"))
-        for file in files(__package__).iterdir()
+        for file in files(__name__).iterdir()
         if (matched := _FILE.fullmatch(file.name))
     ]
     return tuple(sorted(found, key=lambda step: step.version))
