@@ -78,7 +78,7 @@ async def subscribe(
     me = f"subscriber.{durable}.{secrets.token_hex(6)}"
     async with Lease(bus, subjects, me), members(bus, subjects, f"subscriber.{durable}.*") as view:
         bench = Bench()
-        shares = Shares(bus, subjects, durable, subscribed, me=me, view=view, bench=bench, prefetch=prefetch)
+        shares = Shares(bus, subjects, durable, subscribed, me=me, view=view, bench=bench)
         desk = Desk(bus, subjects, durable, bench=bench, shares=shares, retry_s=retry_s)
         intake = Intake(
             bus,

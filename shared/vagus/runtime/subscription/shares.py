@@ -31,6 +31,9 @@ HAND_OVER_S: Final = 0.2
 """How often a share that is on its way from one to another is looked at."""
 LATE_S: Final = 10.0
 """How often a share is written of which nothing was done: others' events have passed."""
+SUSPECTS: Final = 100
+"""Of a share whose holder has died, so many events are noted before they are handed out. What has killed it may
+stand later: then it kills again, but with every death the share has come so much nearer."""
 LEAVE_S: Final = 2.0
 """What putting all shares down may take."""
 
@@ -59,7 +62,6 @@ class Shares:
         me: The key of our lease.
         view: Who takes part.
         bench: What has been read.
-        prefetch: How many events others may have held.
     """
 
     def __init__(
@@ -72,7 +74,6 @@ class Shares:
         me: str,
         view: Members,
         bench: Bench,
-        prefetch: int,
     ) -> None:
         self._bucket = Bucket(bus, subjects.named(streams.SUBSCRIPTIONS))
         self._name = name
@@ -80,7 +81,6 @@ class Shares:
         self._me = me
         self._view = view
         self._bench = bench
-        self._prefetch = prefetch
         self._changed: Callable[[], None] = _nothing
         self._come: Callable[[], None] = _nothing
         self._shares: dict[int, Share] = {}
@@ -179,7 +179,7 @@ class Shares:
             log.warning(
                 "subscription %s: %s is gone, share %d goes on here", self._name, old.holder, partition
             )
-        return Share(partition, Position(old), revision, 2 * self._prefetch if died else 0)
+        return Share(partition, Position(old), revision, SUSPECTS if died else 0)
 
     async def write(self, share: Share) -> bool:
         """Write down how far a share is; False: it is ours no more. Raises as a bucket."""
