@@ -32,8 +32,8 @@ HAND_OVER_S: Final = 0.2
 LATE_S: Final = 10.0
 """How often a share is written of which nothing was done: others' events have passed."""
 SUSPECTS: Final = 100
-"""Of a share whose holder has died, so many events are noted before they are handed out. What has killed it may
-stand later: then it kills again, but with every death the share has come so much nearer."""
+"""Of a share whose holder has died, so many events are noted before they are handed out. What has killed it
+may stand later: then it kills again, but with every death the share has come so much nearer."""
 LEAVE_S: Final = 2.0
 """What putting all shares down may take."""
 
