@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+import msgspec
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -45,9 +46,16 @@ async def reader(broker: Broker, subjects: Subjects) -> AsyncIterator[Downstream
 
 @asynccontextmanager
 async def relay(
-    bus: Bus, subjects: Subjects, name: str = "r", *, beginning: Beginning = Beginning.ALL
+    bus: Bus,
+    subjects: Subjects,
+    name: str = "r",
+    *,
+    beginning: Beginning = Beginning.ALL,
+    most_bytes: int = -1,
 ) -> AsyncIterator[Running]:
-    settings = RelaySettings(root_subject=subjects.root, instance=name, events_from=beginning)
+    settings = RelaySettings(
+        root_subject=subjects.root, instance=name, events_bytes=most_bytes, events_from=beginning
+    )
     async with serving(serve, bus, settings) as running:
         yield running
 
@@ -191,6 +199,22 @@ async def test_what_has_gone_before_it_was_noted_is_passed_over(
         assert [event.sequence for event in await reader.told()] == [3, 4]
 
 
+async def test_a_firehose_that_is_full_drops_the_oldest_events(
+    bus: Bus, subjects: Subjects, logs: Logs, reader: Downstream
+) -> None:
+    await logs.commit("early", "one")
+    for _ in range(20):
+        await logs.commit("s", *["x" * 1000] * 10)
+    async with relay(bus, subjects, most_bytes=50_000):
+        await eventually(lambda: _stored(bus, subjects, 201))
+        await logs.commit("early", "two")  # of which the firehose has nothing any more
+        await eventually(lambda: _stored(bus, subjects, 202))
+    assert [event.sequence for event in await reader.told(subjects.event("early"))] == [2]
+    kept = [event.sequence for event in await reader.told(subjects.event("s"))]
+    assert kept == list(range(201 - len(kept), 201))
+    assert 20 < len(kept) < 100
+
+
 async def test_a_firehose_that_is_made_anew_gets_everything_again(
     bus: Bus, subjects: Subjects, logs: Logs, reader: Downstream
 ) -> None:
@@ -285,6 +309,12 @@ async def test_a_relay_shows_how_far_it_is_behind(bus: Bus, subjects: Subjects, 
 def hinted(subjects: Subjects, firehose: Firehose, session: str, head: int) -> None:
     """Tell it what the feed would."""
     firehose.roster.hint(Message(subjects.feed(session, "main"), b"", {"Nats-Sequence": str(head)}))
+
+
+async def _stored(bus: Bus, subjects: Subjects, count: int) -> bool:
+    """So many events were put into the firehose, whatever it still has of them."""
+    info = await bus.api(f"STREAM.INFO.{subjects.named('EVENTS')}")
+    return msgspec.convert(info["state"], dict[str, object])["last_seq"] == count
 
 
 async def _counted(reader: Downstream, wanted: dict[str, int]) -> bool:
