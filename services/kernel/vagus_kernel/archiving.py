@@ -34,9 +34,10 @@ class Archiving:
                     await ledger.restore()
         except (Malformed, Refused) as error:  # it is damaged, or the server will not have it
             refused = error
-        await self._actor.projections.flush(ledger, now=True)
         if refused is not None:
             return refused
+        self._actor.projections.touch()
+        await self._actor.projections.flush(ledger, now=True)
         return LogPlace(
             session_id=self._actor.session_id,
             archived=ledger.archived,
