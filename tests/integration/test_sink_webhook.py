@@ -1,8 +1,10 @@
 """Webhooks against a real HTTP server that fails, stalls and misbehaves."""
 
 import base64
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,6 +12,7 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from tests.kit import documents
 from tests.kit.receiver import HANG_UP, OK, STALL, Receiver, Request, receiver, status
 from tests.kit.sinks import FakeSource, Given, given, several
 from tests.kit.waiting import eventually
@@ -119,6 +122,21 @@ async def test_a_receiver_that_is_away_is_tried_again() -> None:
     async with webhook("x", config(url), ENVIRON) as sink:
         with pytest.raises(TryLater, match="no answer: ConnectError"):
             await sink.write([given()])
+
+
+async def test_only_a_receiver_whose_certificate_is_trusted_gets_events(tmp_path: Path) -> None:
+    script = str(documents.ROOT / "deploy" / "certificates")
+    await anyio.run_process([script, str(tmp_path / "keys"), "127.0.0.1"])
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "keys" / "server.pem", tmp_path / "keys" / "server.key")
+    async with receiver(tls=tls) as receives:
+        async with webhook("x", config(receives.url, allow_http=False), ENVIRON) as sink:
+            with pytest.raises(TryLater, match="certificate verify failed"):
+                await sink.write([given()])
+        trusted = config(receives.url, allow_http=False, ca_file=tmp_path / "keys" / "ca.pem")
+        async with webhook("x", trusted, ENVIRON) as sink:
+            await sink.write([given("s", 7)])
+    assert [request.sequence for request in receives.requests] == [7]
 
 
 async def test_a_receiver_may_say_when() -> None:

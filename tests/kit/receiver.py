@@ -1,6 +1,7 @@
 """A receiver of webhooks: a real HTTP server that answers as it is told, stalls, or hangs up."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -51,10 +52,11 @@ class Receiver:
     taken: list[Request] = field(default_factory=list)
     """Those that were answered with 200."""
     port: int = 0
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hooks"
+        return f"{self.scheme}://127.0.0.1:{self.port}/hooks"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -82,9 +84,11 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiver(answer: Callable[[Request], bytes | str] = lambda _: OK) -> AsyncIterator[Receiver]:
+async def receiver(
+    answer: Callable[[Request], bytes | str] = lambda _: OK, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Receiver]:
     """A receiver that listens while the block lasts."""
-    found = Receiver(answer)
+    found = Receiver(answer, scheme="http" if tls is None else "https")
     connections: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,7 +102,7 @@ async def receiver(answer: Callable[[Request], bytes | str] = lambda _: OK) -> A
         finally:
             connections.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     found.port = server.sockets[0].getsockname()[1]
     try:
         yield found

@@ -18,6 +18,8 @@ from vagus_relay.sinks.tally import Tally
 HELD: Final = 4096
 """Events that are held for lanes at most; when so many wait, nothing more is taken."""
 
+FAILING: Final = 100_000
+"""Of so many sessions it is remembered since when they have failed."""
 LIMIT: Final = 64
 """Events that are taken at a time."""
 WITHIN_S: Final = 0.05
@@ -111,8 +113,7 @@ class Lanes:
         except Poison as poison:
             await self._bury(taken, poison.message)
         except Transient as error:
-            since = self._failing.setdefault(session, self._clock())
-            failed_s = self._clock() - since
+            failed_s = self._clock() - self._since(session)
             if failed_s >= self._give_up_s:
                 await self._bury(taken, f"not delivered within {self._give_up_s / 3600:g} h: {error}")
                 return None
@@ -128,6 +129,12 @@ class Lanes:
             await taken.ack()
             self._tally.delivered += 1
         return None
+
+    def _since(self, session: str) -> float:
+        """Since when a session has failed: since now, if it was well."""
+        if session not in self._failing and len(self._failing) >= FAILING:
+            del self._failing[next(iter(self._failing))]  # the first; it has hardly anything left to deliver
+        return self._failing.setdefault(session, self._clock())
 
     async def _bury(self, taken: Taken, reason: str) -> None:
         await taken.bury(reason)
