@@ -8,6 +8,7 @@ import msgspec
 
 from vagus.contract import limits
 from vagus.contract.errors import Malformed, OutcomeUnknown, Refused, Unavailable, VagusError
+from vagus.runtime import telemetry
 from vagus.runtime.bus import Bus, Stored
 
 PATIENCE_S: Final = 30.0
@@ -41,11 +42,16 @@ async def store_once(
 ) -> Stored:
     """Store `data` under `msg_id`; within the duplicate window repeating this stores nothing more.
 
+    What it leads to joins the trace of the calling code, if that has one.
+
     Raises:
         Unavailable: It is not stored.
         OutcomeUnknown: It may be.
         Busy: The queue is full.
     """
+    if telemetry.enabled and telemetry.TRACEPARENT not in (headers or {}):
+        headers = dict(headers or {})
+        telemetry.inject(headers)
     began = anyio.current_time()
     unsure: OutcomeUnknown | None = None
     while True:
