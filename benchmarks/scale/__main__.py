@@ -4,7 +4,6 @@ import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import cast
@@ -38,18 +37,25 @@ def main() -> None:
         console.print(
             f"[yellow]the machine is busy (load {load()}): figures will be worse than they could be[/]"
         )
-    count = options.sessions or (SESSIONS_QUICK if options.quick else SESSIONS)
-    report = anyio.run(
-        _measure,
-        cast("Durability", options.durability),
-        options.quick,
-        tuple(options.only or PARTS),
-        count,
-        options.cluster_sessions,
+    with tempfile.TemporaryDirectory(prefix="vagus-bench-") as name:
+        machine = describe(Path(name))
+    report = ScaleReport(
+        started_at=clock.now(),
+        took_s=0,
+        durability=options.durability,
+        quick=options.quick,
+        machine=machine,
+        load_before=load(),
     )
-    show(report, console)
-    path = write(report, options.results, f"scale-{report.durability}")
-    console.print(f"took {report.took_s:.0f} s; written to {path}")
+    began = perf_counter()
+    try:
+        anyio.run(_measure, report, options)
+    finally:  # what was found until something broke is not lost
+        report.targets = judge(report)
+        report.took_s = round(perf_counter() - began, 1)
+        show(report, console)
+        path = write(report, options.results, f"scale-{report.durability}")
+        console.print(f"took {report.took_s:.0f} s; written to {path}")
 
 
 def _options() -> argparse.Namespace:
@@ -70,32 +76,20 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _measure(
-    durability: Durability, quick: bool, parts: Sequence[str], count: int, cluster_sessions: int
-) -> ScaleReport:
-    began = perf_counter()
-    with tempfile.TemporaryDirectory(prefix="vagus-bench-") as name:
-        machine = describe(Path(name))
-    report = ScaleReport(
-        started_at=clock.now(),
-        took_s=0,
-        durability=durability,
-        quick=quick,
-        machine=machine,
-        load_before=load(),
-        steps=[] if quick else await _steps(durability),
-    )
+async def _measure(report: ScaleReport, options: argparse.Namespace) -> None:
+    durability = cast("Durability", report.durability)
+    parts = tuple(options.only or PARTS)
+    if not report.quick:
+        report.steps.extend(await _steps(durability))
     if "runners" in parts:
         await runners.measure(report, durability)
     if {"sessions", "latency"} & set(parts):
+        count = options.sessions or (SESSIONS_QUICK if report.quick else SESSIONS)
         await sessions.measure(report, parts, durability, count=count)
     if "cluster" in parts:
-        await cluster.measure(report, durability, most=cluster_sessions)
-    if not quick:
-        report.steps += await _steps(durability)
-    report.targets = judge(report)
-    report.took_s = round(perf_counter() - began, 1)
-    return report
+        await cluster.measure(report, durability, most=options.cluster_sessions)
+    if not report.quick:
+        report.steps.extend(await _steps(durability))
 
 
 async def _steps(durability: Durability) -> list[StepFigures]:
