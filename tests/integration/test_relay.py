@@ -15,6 +15,7 @@ from tests.kit.downstream import Downstream, downstream
 from tests.kit.services import Running, serving
 from tests.kit.waiting import eventually
 from tests.kit.writing import TRACE, Logs
+from vagus.cli.checks.server import check_server
 from vagus.contract.events import Custom
 from vagus.contract.streams import RELAYED, events
 from vagus.contract.subjects import Subjects
@@ -249,16 +250,24 @@ async def test_a_log_that_is_gone_or_broken_holds_up_no_other(
 
 
 async def test_an_operator_sees_relays_and_what_they_have_made(
-    bus: Bus, subjects: Subjects, logs: Logs, reader: Downstream
+    broker: Broker, bus: Bus, subjects: Subjects, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("VAGUS_ROOT_SUBJECT", subjects.root)
+
+    async def doctor() -> list[tuple[bool, str]]:
+        return [(found.ok, found.text) for found in await check_server(broker.url) if found.name == "relay"]
+
     async def seen() -> dict[str, str]:
         return {found.name: found.problem for found in await inspect(bus, subjects, partitions=1)}
 
     made = {subjects.named("EVENTS"), f"KV_{subjects.named(RELAYED)}"}
     assert not made & set(await seen())
+    assert await doctor() == []
     async with relay(bus, subjects, "one"):
         members = await Operations(bus=bus, subjects=subjects).members()
         assert [(member.kind, member.name) for member in members] == [("relay", "relay.one")]
+        assert await doctor() == [(True, "1 alive")]
+    assert await doctor() == [(False, "none alive: the firehose stands still")]
     assert {name: problem for name, problem in (await seen()).items() if name in made} == dict.fromkeys(
         made, ""
     )

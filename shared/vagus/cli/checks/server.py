@@ -107,4 +107,17 @@ async def _members(bus: Bus, subjects: Subjects) -> list[Finding]:
         well(kind, f"{alive[kind]} alive") if alive[kind] else ill(kind, "none alive", f"{_UP}, or {command}")
         for kind, command in _KINDS.items()
     ]
-    return told + ([well("relay", f"{alive['relay']} alive")] if alive["relay"] else [])
+    if alive["relay"]:
+        told.append(well("relay", f"{alive['relay']} alive"))
+    elif await _is_there(bus, subjects.named("EVENTS")):
+        mend = "`vagus up --relays 1`, or python -m vagus_relay"
+        told.append(ill("relay", "none alive: the firehose stands still", mend))
+    return told
+
+
+async def _is_there(bus: Bus, stream: str) -> bool:
+    try:
+        await bus.api(f"STREAM.INFO.{stream}")
+    except VagusError:  # what does not answer was told of before
+        return False
+    return True
