@@ -3,10 +3,8 @@
 import base64
 import secrets
 import signal
-import sqlite3
 import sys
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +14,18 @@ import pytest
 
 from tests.kit.broker import Broker
 from tests.kit.command_line import vagus
-from tests.kit.documents import ROOT
 from tests.kit.firehose import Firehose
 from tests.kit.postgres import PostgresServer
 from tests.kit.processes import process
-from tests.kit.receiver import OK, Request, receiver, status
+from tests.kit.receiver import receiver
 from tests.kit.secured import secured
 from tests.kit.up import ENVIRON
 from tests.kit.waiting import eventually
 from vagus.contract import streams
-from vagus.contract.events import UserMessage
 from vagus.contract.permissions import User
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus, connect
 from vagus.runtime.provision import ensure, ensure_firehose
-from vagus.sdk.deadletters import DeadLetters
 
 MODULE = "vagus_relay.sinks"
 KILLS = 1
@@ -118,80 +113,6 @@ async def test_every_sink_has_every_event_though_the_process_is_killed(
     for session in ("a", "b", "c"):
         firsts = list(dict.fromkeys(r.sequence for r in receives.taken if r.session == session))
         assert firsts == sorted(firsts)
-
-
-async def test_what_a_receiver_refuses_is_a_dead_letter_of_its_sink(
-    broker: Broker, bus: Bus, subjects: Subjects, firehose: Firehose, tmp_path: Path
-) -> None:
-    def answer(request: Request) -> bytes:
-        return status(500) if (request.session, request.sequence) == ("a", 2) else OK
-
-    async with receiver(answer) as receives:
-        for session in ("a", "a", "a", "b"):
-            await firehose.put(session)
-        sinks = {"hook": hook(receives.url, retry_for_s=0.5, retry_first_s=0.05)}
-        async with process(MODULE, environ(broker, subjects, sinks), tmp_path / "log"):
-            await eventually(lambda: len(receives.taken) == 3, timeout_s=60)
-            (letter,) = await eventually(
-                lambda: DeadLetters(bus=bus, subjects=subjects).all("a", after=0, limit=9), timeout_s=60
-            )
-    assert letter.reason.startswith("subscription hook: not delivered within")
-    assert [(r.session, r.sequence) for r in receives.taken if r.session == "a"] == [("a", 1), ("a", 3)]
-
-
-async def test_a_sink_gets_what_it_asks_for(
-    broker: Broker, subjects: Subjects, firehose: Firehose, tmp_path: Path
-) -> None:
-    async with receiver() as receives:
-        for session in ("a", "b"):
-            await firehose.put(session)
-            await firehose.put(session, UserMessage(content="x"), branch="b")
-        sinks = {"hook": hook(receives.url, sessions=["b"], branches=["b"], kinds=["UserMessage"])}
-        async with process(MODULE, environ(broker, subjects, sinks), tmp_path / "log"):
-            await eventually(lambda: receives.taken, timeout_s=60)
-            await firehose.put("a", UserMessage(content="no"), branch="b")
-            await firehose.put("b", UserMessage(content="yes"), branch="b")
-            await eventually(lambda: len(receives.taken) == 2, timeout_s=60)
-    assert [(r.session, r.event["branch_id"], r.sequence) for r in receives.taken] == [
-        ("b", "b", 1),
-        ("b", "b", 2),
-    ]
-
-
-async def test_a_receiver_that_is_away_holds_up_no_other_sink_and_no_drain(
-    broker: Broker, subjects: Subjects, firehose: Firehose, tmp_path: Path
-) -> None:
-    async with receiver() as receives:
-        sinks = {
-            "rows": {"type": "postgres", "dsn": {"env": "DSN"}},
-            "hook": hook(receives.url),
-        }
-        settings = environ(broker, subjects, sinks, DSN="postgresql://me@127.0.0.1:1/none")
-        await firehose.put("a")
-        async with process(MODULE, settings, tmp_path / "log") as running:
-            await eventually(lambda: receives.taken, timeout_s=60)
-            running.send(signal.SIGTERM)
-            assert await running.ended() == 0
-        assert "sink rows: no connection to PostgreSQL" in running.log.read_text()
-
-
-async def test_a_sink_of_ones_own(
-    broker: Broker, subjects: Subjects, firehose: Firehose, tmp_path: Path
-) -> None:
-    path = tmp_path / "events.sqlite"
-    options = {"factory": "sqlite_sink:sqlite_sink", "options": {"path": str(path)}}
-    settings = environ(
-        broker, subjects, {"mine": {"type": "custom"} | options}, PYTHONPATH=str(ROOT / "examples")
-    )
-    for _ in range(3):
-        await firehose.put("a")
-
-    def rows() -> list[Any]:
-        with closing(sqlite3.connect(path)) as database:
-            return database.execute("SELECT session, sequence FROM events ORDER BY 2").fetchall()
-
-    async with process(MODULE, settings, tmp_path / "log"):
-        await eventually(lambda: rows() == [("a", 1), ("a", 2), ("a", 3)], timeout_s=60)
 
 
 async def test_what_only_the_operator_can_mend_ends_the_process_with_one_line(
