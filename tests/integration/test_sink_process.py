@@ -108,7 +108,7 @@ async def test_every_sink_has_every_event_though_the_process_is_killed(
 
             await eventually(all_stored, timeout_s=60)
             running.send(signal.SIGTERM)
-            assert await running.ended() == 0
+            assert await running.ended(60) == 0
     assert max(Counter(lines(tmp_path / "lake")).values()) == 1
     for session in ("a", "b", "c"):
         firsts = list(dict.fromkeys(r.sequence for r in receives.taken if r.session == session))
@@ -122,7 +122,7 @@ async def test_what_only_the_operator_can_mend_ends_the_process_with_one_line(
         "x": {"type": "webhook", "url": "https://a.example/", "secrets": [{"env": "SECRET"}, {"env": "NO"}]}
     }
     async with process(MODULE, environ(broker, subjects, sinks), tmp_path / "log", ready=False) as running:
-        assert await running.ended() == 2
+        assert await running.ended(60) == 2
     last = running.log.read_text().splitlines()[-1]
     assert "environment variable NO is missing" in last
     assert SECRET not in running.log.read_text()
@@ -147,7 +147,7 @@ async def test_a_sink_needs_no_more_than_a_client_may(tmp_path: Path) -> None:
             async with process(MODULE, settings, tmp_path / "log") as running:
                 await eventually(lambda: receives.taken, timeout_s=60)
                 running.send(signal.SIGTERM)
-                assert await running.ended() == 0
+                assert await running.ended(60) == 0
 
 
 async def test_vagus_sink_postgres_fills_a_database_until_ctrl_c(
