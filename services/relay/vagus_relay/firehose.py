@@ -40,6 +40,7 @@ class Firehose:
     """Filled with the sessions of its roster."""
 
     def __init__(self, bus: Bus, subjects: Subjects, me: str) -> None:
+        self._bus = bus
         self._log = JetStreamLog(bus, subjects, direct=True)
         self._press = Press(bus, subjects)
         self._subjects = subjects
@@ -80,7 +81,8 @@ class Firehose:
             _log.error("the events of session %s go no further: %s", session_id, error)
             track.halted, track.sure = True, False
         except VagusError as error:
-            _log.warning("the events of session %s wait: %s", session_id, error)
+            level = logging.WARNING if self._bus.connected else logging.DEBUG  # of which the bus has told
+            _log.log(level, "the events of session %s wait: %s", session_id, error)
             track.sure = False
             return RETRY_S
         else:
