@@ -7,7 +7,7 @@ PYTHON ?= $(shell for name in python3 python python3.14 python3.13 python3.12 py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv format check test test-cluster test-containers power-loss chaos model bench bench-scale bench-feed demo clean
+.PHONY: help venv format check test test-cluster test-compose test-containers power-loss chaos model bench bench-scale bench-feed demo clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test-cluster: venv ## All tests on a cluster of three servers, which die, freeze
 
 test-containers: venv ## The broker tests against a nats-server in a container; needs Docker.
 	VAGUS_TEST_BROKER=container $(RUN) pytest tests/conformance tests/integration $(ARGS)
+
+test-compose: venv ## deploy/compose.yaml for real, with containers that are killed; needs Docker and deploy/build.
+	$(RUN) pytest -m containers tests/deploy/test_compose.py $(ARGS)
 
 power-loss: venv ## Cut the power of a server under load some hundred times; see docs/reliability.md.
 	VAGUS_POWER_CUTS=$(or $(CUTS),300) VAGUS_POWER_SEED=$(or $(SEED),$(shell date +%s)) \
