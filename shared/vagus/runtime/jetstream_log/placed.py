@@ -148,6 +148,7 @@ class JetStreamLog:
     ) -> AsyncGenerator[Commit, None]:
         """See `EventLog.follow`."""
         while True:
+            placement: Placement | None = None
             try:
                 async with aclosing(
                     self._hot.follow(session_id, branch_id=branch_id, after=after)
