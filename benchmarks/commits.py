@@ -64,7 +64,7 @@ class Writer:
     def seal(self, rounds: int, events: int) -> None:
         """Make ready what the next `commit` writes."""
         for _ in range(rounds):
-            records = [self._record(self._sequence + n + 1) for n in range(events)]
+            records = [record(self._session, self._sequence + n + 1) for n in range(events)]
             began = perf_counter()
             sealed = seal(records, self._digest)
             self.seals.append(perf_counter() - began)
@@ -89,16 +89,18 @@ class Writer:
             await self._raw.publish(self._raw_subject, self._payload)
             self.publishes.append(perf_counter() - began)
 
-    def _record(self, sequence: int) -> EventRecord:
-        return EventRecord(
-            event_id=str(uuid4()),
-            session_id=self._session,
-            branch_id="main",
-            sequence=sequence,
-            timestamp="2026-01-01T00:00:00.123456789Z",
-            actor=_ACTOR,
-            kind=Message(role="assistant", content=_TEXT, model="benchmark"),
-        )
+
+def record(session_id: str, sequence: int) -> EventRecord:
+    """An event as ticks have them on average."""
+    return EventRecord(
+        event_id=str(uuid4()),
+        session_id=session_id,
+        branch_id="main",
+        sequence=sequence,
+        timestamp="2026-01-01T00:00:00.123456789Z",
+        actor=_ACTOR,
+        kind=Message(role="assistant", content=_TEXT, model="benchmark"),
+    )
 
 
 async def measure(folder: Path, durability: Durability, *, quick: bool) -> list[CommitFigures]:

@@ -8,11 +8,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.feed.figures import FeedReport
 from benchmarks.figures import Machine, Report, Spread, StepFigures, Target
 from benchmarks.scale.figures import ScaleReport
 
 
-def write(report: Report | ScaleReport, folder: Path, name: str) -> Path:
+def write(report: Report | ScaleReport | FeedReport, folder: Path, name: str) -> Path:
     """Write the report as `<folder>/<time>-<name>.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{report.started_at.replace(':', '').partition('.')[0]}Z-{name}.json"
