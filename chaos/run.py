@@ -91,7 +91,7 @@ async def run(options: Options, tell: Tell) -> Outcome:
                 await _play(options, planned, fleet, running, outcome, tell)
                 await _quiet(running, tell)
                 outcome.check = await _check(running, folder)
-        except* (Stuck, CannotCheck, vagus.VagusError) as ended:
+        except* (Stuck, CannotCheck, AssertionError, vagus.VagusError) as ended:
             outcome.problems += [f"{type(error).__name__}: {error}" for error in _flat(ended)]
     outcome.took_s = time.monotonic() - began
     outcome.problems += _tracebacks(folder)
