@@ -109,14 +109,14 @@ async def test_a_killed_and_a_stopped_subscriber_leave_nothing_out_and_overtake_
         async with anyio.create_task_group() as group:
             group.start_soon(fill, 40)
             for name in ("killed", "stopped", "heir"):
-                await eventually(lambda name=name: busy(name), every_s=0.1)
+                await eventually(lambda name=name: busy(name), timeout_s=60, every_s=0.1)
             killed.send(signal.SIGKILL)
             stopped.send(signal.SIGSTOP)
-        await eventually(lambda: ledger.ended() >= stored, timeout_s=60, every_s=0.2)
+        await eventually(lambda: ledger.ended() >= stored, timeout_s=90, every_s=0.2)
         ledger.mark("resumes")
         stopped.send(signal.SIGCONT)
         await fill(10)
-        await eventually(lambda: ledger.ended() >= stored, timeout_s=60, every_s=0.2)
+        await eventually(lambda: ledger.ended() >= stored, timeout_s=90, every_s=0.2)
     entries = ledger.entries()
     check_order(entries)
     check_repetitions(entries, {"killed", "stopped"})
