@@ -82,7 +82,7 @@ class RestartFigures(msgspec.Struct, frozen=True, kw_only=True):
     ready_s: float
     """From its start until it told that it is ready: a server takes connections, a kernel owns partitions."""
     tick_s: float
-    """From the signal until a tick of a session that was there before had ended."""
+    """From the signal until ticks of ten or so sessions that were there before had ended."""
 
 
 class LatencyFigures(msgspec.Struct, frozen=True, kw_only=True):

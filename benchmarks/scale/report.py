@@ -78,7 +78,7 @@ def _process(process: ProcessFigures) -> tuple[str, str]:
 
 def _restarts(report: ScaleReport) -> Table:
     table = new_table(
-        "Restarts (s)", "", "sessions", "end", "start to ready", "signal to a tick's end", "load"
+        "Restarts (s)", "", "sessions", "end", "start to ready", "signal to the ends of ticks", "load"
     )
     for row in report.restarts:
         table.add_row(
