@@ -1,5 +1,6 @@
 """What we log in with: files that cannot be used are told of by their variable, before any connection."""
 
+import logging
 import ssl
 from pathlib import Path
 
@@ -34,10 +35,21 @@ def test_files_that_cannot_be_used_are_told_by_their_variable(tmp_path: Path) ->
             options(access)
 
 
+def test_people_are_not_told_how_tls_connections_end(caplog: pytest.LogCaptureFixture) -> None:
+    authority = ssl.get_default_verify_paths().cafile
+    assert authority is not None, "this Python trusts nobody"
+    for _ in range(2):
+        options(Access(tls_ca=Path(authority)))
+    log = logging.getLogger("asyncio")
+    assert len(log.filters) == len(set(log.filters))
+    log.warning("returning true from eof_received() has no effect when using ssl")
+    log.warning("something else")
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
+
+
 def test_tls_checks_the_servers_name_and_takes_no_old_protocol() -> None:
     authority = ssl.get_default_verify_paths().cafile
-    if authority is None:
-        pytest.fail("this Python trusts nobody")
+    assert authority is not None, "this Python trusts nobody"
     context = options(Access(tls_ca=Path(authority)))["tls"]
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
