@@ -75,7 +75,9 @@ class Eraser:
         return found + await self._blobs.remove_all(session_id)
 
     async def _purge(self, stream: str, filter: str, *, before: int | None = None) -> int:  # noqa: A002
-        wanted: dict[str, object] = {"filter": filter} | ({} if before is None else {"seq": before})
+        wanted: dict[str, object] = {"filter": filter}
+        if before is not None:
+            wanted["seq"] = before
         try:
             answer = await self._bus.api(f"STREAM.PURGE.{stream}", wanted)
         except ApiError as error:
