@@ -11,9 +11,9 @@ PUBLIC = [
     "Erasure", "Event", "EventKind", "EventRecord",
     "Failure", "Filter", "HarnessError", "Interrupted", "InvalidId", "Malformed", "ModelRouting", "NotFound",
     "OperatingMode", "OutcomeUnknown", "PendingApproval", "Permanent", "PolicySet", "Refused", "RiskLevel",
-    "Scheduled", "Session", "SessionErased", "SessionManifest", "SessionNotFound", "SessionSummary", "SettingsError",
-    "Subscription", "Success", "TickOutput", "TicketState", "Tool", "ToolCall", "ToolContext", "ToolDefinition",
-    "ToolFailure", "ToolNotFound", "ToolOutcome", "ToolResult", "Transient", "Unavailable", "VagusError",
+    "Scheduled", "Session", "SessionErased", "SessionManifest", "SessionNotFound", "SessionSummary",
+    "SettingsError", "Subscription", "Success", "TickOutput", "TicketState", "Tool", "ToolCall",
+    "ToolContext", "ToolDefinition", "ToolFailure", "ToolNotFound", "ToolOutcome", "ToolResult", "Transient", "Unavailable", "VagusError",
     "Verification", "connect", "embedded", "tool",
 ]  # fmt: skip
 
