@@ -13,7 +13,8 @@ PUBLIC = [
     "OperatingMode", "OutcomeUnknown", "PendingApproval", "Permanent", "PolicySet", "Refused", "RiskLevel",
     "Scheduled", "Session", "SessionErased", "SessionManifest", "SessionNotFound", "SessionSummary",
     "SettingsError", "Subscription", "Success", "TickOutput", "TicketState", "Tool", "ToolCall",
-    "ToolContext", "ToolDefinition", "ToolFailure", "ToolNotFound", "ToolOutcome", "ToolResult", "Transient", "Unavailable", "VagusError",
+    "ToolContext", "ToolDefinition", "ToolFailure",
+    "ToolNotFound", "ToolOutcome", "ToolResult", "Transient", "Unavailable", "VagusError",
     "Verification", "connect", "embedded", "tool",
 ]  # fmt: skip
 
