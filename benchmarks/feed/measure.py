@@ -157,43 +157,48 @@ async def catch_up(folder: Path, durability: Durability, *, quick: bool) -> list
 async def audience(folder: Path, durability: Durability, *, quick: bool) -> list[AudienceFigures]:
     """Many subscriptions, each to one session, while all sessions commit."""
     count = SUBSCRIBERS_QUICK if quick else SUBSCRIBERS
-    async with (
-        place(folder, durability, relay=True) as where,
-        AsyncExitStack() as stack,
-        anyio.create_task_group() as tasks,
-    ):
-        before = load()
-        log = JetStreamLog(where.client.bus, where.client.subjects)
-        sources = await source.create(log, "audience", count)
+    before = load()
+    async with place(folder, durability, relay=True) as where:
+        sources = await source.create(
+            JetStreamLog(where.client.bus, where.client.subjects), "audience", count
+        )
         arrivals = Arrivals(sources)
+        async with listening(where, sources, arrivals):
+            for one in sources:
+                await one.commit()
+            await arrivals.until(count * source.EVENTS, PATIENCE_S)
+            arrivals.lags.clear()
+            began = perf_counter()
+            rate = await source.evenly(sources, RATE, SECONDS_QUICK if quick else SECONDS)
+            await arrivals.until(sum(one.events for one in sources), SETTLED_S)
+            delivered = len(arrivals.lags) / (perf_counter() - began)
+            return [
+                AudienceFigures(
+                    subscribers=count,
+                    load_before=before,
+                    committed_per_s=round(rate, 1),
+                    delivered_per_s=round(delivered, 1),
+                    lag=spread(arrivals.lags),
+                )
+            ]
+    raise AssertionError  # nothing above suppresses what is raised
 
-        async def read(subscription: vagus.Subscription) -> None:
-            async for delivery in subscription:
-                arrivals.take(delivery.session_id, delivery.sequence)
-                await delivery.ack()
 
+@asynccontextmanager
+async def listening(where: Place, sources: Sequence[Source], arrivals: Arrivals) -> AsyncIterator[None]:
+    """A subscription to each of these sessions."""
+
+    async def read(subscription: vagus.Subscription) -> None:
+        async for delivery in subscription:
+            arrivals.take(delivery.session_id, delivery.sequence)
+            await delivery.ack()
+
+    async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         for one in sources:
             wanted = vagus.Filter(sessions=(one.session_id,))
-            opened = await stack.enter_async_context(where.client.subscribe(wanted))
-            tasks.start_soon(read, opened)
-        for one in sources:
-            await one.commit()
-        await arrivals.until(count * source.EVENTS, PATIENCE_S)
-        arrivals.lags.clear()
-        arrived, began = arrivals.count, perf_counter()
-        rate = await source.evenly(sources, RATE, SECONDS_QUICK if quick else SECONDS)
-        await arrivals.until(sum(one.events for one in sources), SETTLED_S)
-        delivered = (arrivals.count - arrived) / (perf_counter() - began)
+            tasks.start_soon(read, await stack.enter_async_context(where.client.subscribe(wanted)))
+        yield
         tasks.cancel_scope.cancel()
-    return [
-        AudienceFigures(
-            subscribers=count,
-            load_before=before,
-            committed_per_s=round(rate, 1),
-            delivered_per_s=round(delivered, 1),
-            lag=spread(arrivals.lags),
-        )
-    ]
 
 
 async def _stored(where: Place) -> int:
