@@ -45,8 +45,8 @@ from vagus.sdk.verification import Verification
 
 ERASE_S: Final = 60.0
 """How long an erasure is waited for: a running tool is ended first, and what was in hand is waited for."""
-MOVE_S: Final = 120.0
-"""How long moving a log is waited for: a million events take about a minute."""
+MOVE_S: Final = 600.0
+"""How long moving a log is waited for: a million events take some minutes."""
 DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
 EVERYTHING: Final = Filter()
 
