@@ -83,19 +83,19 @@ async def readers(whole: Installation, folder: Path, what: str) -> AsyncIterator
         yield
         return
     environ = {"VAGUS_SERVER": whole.url}
-    async with (
-        process("vagus_relay", environ, folder / "relay.log"),
-        AsyncExitStack() as stack,
-        anyio.create_task_group() as tasks,
-    ):
 
-        async def read(subscription: vagus.Subscription) -> None:
-            async for delivery in subscription:
-                await delivery.ack()
+    async def read(subscription: vagus.Subscription) -> None:
+        async for delivery in subscription:
+            await delivery.ack()
 
-        for _ in range(SUBSCRIBERS if what == MANY else 0):
-            wanted = vagus.Filter(kinds=("RunFinished",))
-            opened = await stack.enter_async_context(whole.client.subscribe(wanted, start="new"))
-            tasks.start_soon(read, opened)
-        yield
-        tasks.cancel_scope.cancel()
+    async with process("vagus_relay", environ, folder / "relay.log"), AsyncExitStack() as stack:
+        wanted = vagus.Filter(kinds=("RunFinished",))
+        opened = [
+            await stack.enter_async_context(whole.client.subscribe(wanted, start="new"))
+            for _ in range(SUBSCRIBERS if what == MANY else 0)
+        ]
+        async with anyio.create_task_group() as tasks:
+            for subscription in opened:
+                tasks.start_soon(read, subscription)
+            yield
+            tasks.cancel_scope.cancel()

@@ -193,12 +193,16 @@ async def listening(where: Place, sources: Sequence[Source], arrivals: Arrivals)
             arrivals.take(delivery.session_id, delivery.sequence)
             await delivery.ack()
 
-    async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
-        for one in sources:
-            wanted = vagus.Filter(sessions=(one.session_id,))
-            tasks.start_soon(read, await stack.enter_async_context(where.client.subscribe(wanted)))
-        yield
-        tasks.cancel_scope.cancel()
+    async with AsyncExitStack() as stack:
+        opened = [
+            await stack.enter_async_context(where.client.subscribe(vagus.Filter(sessions=(one.session_id,))))
+            for one in sources
+        ]
+        async with anyio.create_task_group() as tasks:
+            for subscription in opened:
+                tasks.start_soon(read, subscription)
+            yield
+            tasks.cancel_scope.cancel()
 
 
 async def _stored(where: Place) -> int:
