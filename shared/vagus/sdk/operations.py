@@ -26,7 +26,9 @@ from vagus.runtime.members import owned
 READ_S: Final = 5.0
 """What is not read by then is left out and told as a problem."""
 _PARTITIONS: Final = re.compile(r"partition\((\d+)")
-_KINDS: Final = {kind: place for place, kind in enumerate(("kernel", "policygate", "runner", "approver", "relay"))}
+_KINDS: Final = {
+    kind: place for place, kind in enumerate(("kernel", "policygate", "runner", "approver", "relay"))
+}
 """In the order in which a call meets them."""
 
 
