@@ -3,6 +3,7 @@ import asyncio
 import anyio
 import pytest
 
+from tests.kit import apart
 from vagus.contract.errors import Busy, Conflict, Malformed, OutcomeUnknown, Refused, Unavailable
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import ApiError, Bus, connect
@@ -232,4 +233,4 @@ def test_what_nobody_waits_for_goes_in_its_time_or_with_another(
         with anyio.fail_after(20):
             await send()
 
-    anyio.run(bounded, backend_options={"use_uvloop": uvloop})
+    apart.run(bounded, uvloop=uvloop)

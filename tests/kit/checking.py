@@ -4,10 +4,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import anyio
 import msgspec
 
 from chaos.checker.report import Report
+from tests.kit import apart
 from tests.kit.recording import Recording, recorded
 from tests.kit.world import World
 
@@ -41,7 +41,7 @@ def checked(recording: Recording, **options: Any) -> Report:
         return await recording.checked(Path(folder), **options)
 
     with TemporaryDirectory() as folder:
-        return anyio.run(check)
+        return apart.run(check)
 
 
 def assert_clean(report: Report) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import anyio
 import msgspec
 
+from tests.kit import apart
 from tests.parity.script import DECLARED, Files, Script, error_text
 from tests.parity.trace import Object, Trace
 from tests.parity.workshop import Workshop
@@ -123,7 +123,7 @@ class Provider:
         """How many milliseconds it thinks, and what it says."""
         branch, run = effect.branch_id, effect.effect_id
         if self._trace.baseline:
-            completion = anyio.run(Baseline().complete, effect.request)
+            completion = apart.run(Baseline().complete, effect.request)
             return 0, ModelAnswer(branch_id=branch, run_id=run, completion=completion)
         said = script.answer(effect.request.session_id, branch)
         wait = said.get("sleep_ms") or 0
