@@ -19,7 +19,7 @@ async def test_everything_exists_after_ensuring_and_again_changes_nothing(
     await ensure(bus, subjects, partitions=2)
     names = await bus.api("STREAM.NAMES", {"subject": f"{subjects.root}.>"})
     assert names["streams"] == [
-        subjects.named(n) for n in ("APPROVALS", "DEAD", "GATE", "INBOX", "SCHEDULES", "TOOLS")
+        subjects.named(n) for n in ("APPROVALS", "ARCHIVE", "DEAD", "GATE", "INBOX", "SCHEDULES", "TOOLS")
     ]
 
 
