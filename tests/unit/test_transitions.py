@@ -36,6 +36,7 @@ GiveUp           .        idle     idle    idle    idle    idle    .       .    
 Create           .        .        .       .       .       .       .       .       .       .       .
 Fork             =        =        =       =       =       =       =       =       =       =       ReadOnly
 RestoreTo        =        Refused  Refused Refused Refused Refused Refused Refused Refused Refused ReadOnly
+Mark             =        Refused  Refused Refused Refused Refused Refused Refused Refused Refused .
 Resumed          =        =        =       =       =       =       =       =       =       =       =
 MergeBranch      =        =        =       =       =       =       =       =       =       =       ReadOnly
 RecordEvent      =        =        =       =       =       =       =       =       =       =       ReadOnly
@@ -173,6 +174,7 @@ INPUTS: dict[str, Callable[[Core], Input]] = {
     "RestoreTo": lambda core: inputs.RestoreTo(
         command=core.command("RestoreCheckpoint", {"checkpoint_id": "x"}), sequence=1, memory=Memory()
     ),
+    "Mark": lambda core: inputs.Mark(command_id="archive", copy="c"),
     "Resumed": lambda core: inputs.Resumed(),
     "MergeBranch": lambda core: core.command("MergeBranch", {"branch": "side"}),
     "RecordEvent": lambda core: core.command(
