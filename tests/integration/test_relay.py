@@ -204,9 +204,10 @@ async def test_a_firehose_that_is_full_drops_the_oldest_events(
     bus: Bus, subjects: Subjects, logs: Logs, reader: Downstream
 ) -> None:
     await logs.commit("early", "one")
-    for _ in range(20):
-        await logs.commit("s", *["x" * 1000] * 10)
     async with relay(bus, subjects, most_bytes=50_000):
+        await eventually(lambda: _stored(bus, subjects, 1))
+        for _ in range(20):
+            await logs.commit("s", *["x" * 1000] * 10)
         await eventually(lambda: _stored(bus, subjects, 201))
         await logs.commit("early", "two")  # of which the firehose has nothing any more
         await eventually(lambda: _stored(bus, subjects, 202))
