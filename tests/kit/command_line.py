@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from contextvars import Context
 from typing import Any
 from unittest.mock import patch
 
@@ -37,7 +38,7 @@ def vagus(*arguments: str) -> Ran:
     code: Any = None
     with patch.object(sys, "argv", ["vagus", *arguments]), redirect_stdout(out), redirect_stderr(err):
         try:
-            main()
+            Context().run(main)  # fixtures have noted in ours that a loop runs already
         except SystemExit as end:
             code = end.code
     return Ran(code, _text(out), _text(err))
