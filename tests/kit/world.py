@@ -34,7 +34,7 @@ from vagus.contract.outcome import tick_output
 from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import TickOutput
 from vagus.contract.subjects import Subjects
-from vagus.contract.tools import FileMutation, Success, ToolDefinition, ToolExecutionReport
+from vagus.contract.tools import FileMutation, Success, ToolAnnotations, ToolDefinition, ToolExecutionReport
 from vagus.runtime.answers import ApiError, Stored
 from vagus.runtime.bucket import Bucket, Entry
 from vagus.runtime.bus import Bus
@@ -61,6 +61,7 @@ POLICY = PolicySet(
 )
 TOOLS = {
     "do": ToolDefinition(name="do", capabilities=("run",)),
+    "look": ToolDefinition(name="look", capabilities=("run",), annotations=ToolAnnotations(read_only=True)),
     "pay": ToolDefinition(name="pay", capabilities=("pay",)),
     "rob": ToolDefinition(name="rob", capabilities=("rob",)),
 }
@@ -418,6 +419,9 @@ class World:
     def run_tool(self) -> None:
         """A runner takes one request."""
         request, _ = self.tools.popleft()
+        if TOOLS[request.call.tool_name].annotations.read_only:  # it may run as often as anybody likes
+            self.running[request.tool_run_id] = request
+            return
         key = f"{request.session_id}.{request.tool_run_id}"
         calls = self.buckets.setdefault("CALLS", {})
         if key not in calls:
@@ -446,7 +450,7 @@ class World:
             exit_status=0 if status is None else 1,
             duration_ms=1,
             outcome=Success(output="done"),
-            mutated=(FileMutation(path="a", content_hash="0"),),
+            mutated=() if request.call.tool_name == "look" else (FileMutation(path="a", content_hash="0"),),
             status=status,
         )
         self._report(request, ReportType.REPORT, report=report)

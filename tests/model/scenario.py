@@ -21,6 +21,11 @@ def _tool(world: World) -> None:
     _tick(world, "t", "do it", tool="do")
 
 
+def _reading(world: World) -> None:
+    _tick(world, "t", "look", tool="look")
+    _tick(world, "u", "text")
+
+
 def _model_tools(world: World) -> None:
     _tick(world, "t", "do do")
 
@@ -56,6 +61,7 @@ def _copies(world: World) -> None:
 SCENARIOS: Final[dict[str, Callable[[World], None]]] = {
     "text": _text,
     "tool": _tool,
+    "reading": _reading,
     "model-tools": _model_tools,
     "denied": _denied,
     "approval": _approval,

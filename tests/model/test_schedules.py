@@ -22,7 +22,7 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("scenario", ["text", "tool"])
+@pytest.mark.parametrize("scenario", ["text", "tool", "reading"])
 def test_every_schedule_of_one_fault_holds(scenario: str) -> None:
     count, failure = explore(scenario, schedules(scenario, 1))
     assert failure is None, str(failure)

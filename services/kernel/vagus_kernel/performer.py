@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 import msgspec
 from anyio.abc import TaskGroup
@@ -20,7 +20,7 @@ from vagus.contract.approvals import ApprovalDecision, ApprovalTicket, Resolutio
 from vagus.contract.claims import CANCELLED, Claim, claim_key
 from vagus.contract.errors import Conflict, Malformed, Permanent, VagusError
 from vagus.contract.limits import DEADLINE_GRACE_S
-from vagus.contract.messages import ToolRequest, decode
+from vagus.contract.messages import GateRequest, ToolRequest, decode
 from vagus.contract.tools import DEFAULT_POOL, Priority
 from vagus.runtime import clock, telemetry
 from vagus_kernel.effects import AskApproval, AskGate, CallModel, Owed, RunTool, WithdrawTicket
@@ -92,7 +92,7 @@ class Performer:
         owed = self._owed(session)
         for effect_id in [known for known in self._performed if known not in owed]:
             self._forget(self._performed.pop(effect_id))
-        running = sum(isinstance(done.effect, RunTool) for done in self._performed.values())
+        running = self._running
         self._waiting = 0
         for effect_id, effect in owed.items():
             done = self._performed.get(effect_id)
@@ -111,17 +111,35 @@ class Performer:
     def foresee(self, session: Session) -> None:
         """The state will be this one, if the commit on its way is stored: work out what it owes.
 
-        Gates are asked already. They change nothing, and nobody acts on an answer to what is not on the log:
-        only this kernel knows the question, and it gives up when the commit fails.
+        Gates are asked already, and tools that only read. They change nothing, and nobody acts on an answer
+        to what is not on the log: only this kernel knows the question, and it gives up when the commit fails.
         """
         for effect_id, effect in self._owed(session).items():
-            if isinstance(effect, AskGate) and effect_id not in self._performed:
-                done = _Performed(effect, 1, clock.now_ns())
-                subject = self._ports.subjects.gate(effect.request.session_id)
-                data, headers = self._parcel(effect.request, done, effect.branch_id)
-                with suppress(Permanent):  # the usual way will find the same, and know what to do about it
-                    self._ports.bus.send(subject, data, headers=headers)
-                    self._performed[effect_id] = done
+            if effect_id in self._performed or not self._asks_only(effect):
+                continue
+            done = _Performed(effect, 1, clock.now_ns())
+            if isinstance(effect, RunTool):
+                done.deadline = _latest(effect)
+            subject, message = self._message(done, effect)
+            data, headers = self._parcel(message, done, effect.branch_id)
+            with suppress(Permanent):  # the usual way will find the same, and know what to do about it
+                self._ports.bus.send(subject, data, headers=headers)
+                self._performed[effect_id] = done
+
+    def _asks_only(self, effect: Owed) -> TypeGuard[AskGate | RunTool]:
+        """Whether it changes nothing, so that it does no harm if the log never says that it was owed."""
+        match effect:
+            case AskGate():
+                return True
+            case RunTool(call=call, cancelling=False, started=False):
+                definition = self._ports.toolbox.get(call.tool_name)
+                reads = definition is not None and definition.annotations.read_only
+                return reads and self._running < self._ports.settings.session_inflight
+        return False
+
+    @property
+    def _running(self) -> int:
+        return sum(isinstance(done.effect, RunTool) for done in self._performed.values())
 
     def _owed(self, session: Session) -> dict[str, Owed]:
         if self._foreseen[0] is not session:
@@ -205,18 +223,14 @@ class Performer:
             case CallModel():
                 if done.attempt == 1:  # it runs in this process until it answers or times out
                     self._call_model(effect)
-            case AskGate(request=request):
-                message = request if done.attempt == 1 else replace(request, attempt=done.attempt)
-                subject = self._ports.subjects.gate(request.session_id)
-                await self._send(subject, message, done, effect.branch_id)
+            case AskGate():
+                await self._send(done, effect)
             case RunTool():
-                if done.deadline is None:
-                    grace = int(DEADLINE_GRACE_S * instants.SECOND_NS)
-                    done.deadline = instants.parse(effect.deadline) + grace
+                done.deadline = done.deadline or _latest(effect)
                 if effect.cancelling:
                     await self._cancel(done, effect)
                 elif done.attempt > 1 or not effect.started:
-                    await self._run_tool(done, effect)
+                    await self._send(done, effect)
                 # else it runs: silence will tell if it does not any more
             case AskApproval():
                 if await self._ask(effect):
@@ -239,24 +253,26 @@ class Performer:
             return False
         return True
 
-    async def _run_tool(self, done: _Performed, effect: RunTool) -> None:
+    def _message(self, done: _Performed, effect: AskGate | RunTool) -> tuple[str, GateRequest | ToolRequest]:
+        """What is sent for it, and on which subject."""
+        if isinstance(effect, AskGate):
+            request = effect.request
+            message = request if done.attempt == 1 else replace(request, attempt=done.attempt)
+            return self._ports.subjects.gate(request.session_id), message
         definition = self._ports.toolbox.get(effect.call.tool_name)
         pool = definition.pool if definition is not None else DEFAULT_POOL
-        session_id = effect.session_id
-        request = ToolRequest(
+        done.priority = self._priority(done, effect)
+        return self._ports.subjects.tool(pool, done.priority, effect.session_id), ToolRequest(
             effect_id=effect.effect_id,
             attempt=done.attempt,
-            session_id=session_id,
+            session_id=effect.session_id,
             branch_id=effect.branch_id,
-            workspace_root=str(self._ports.settings.sessions_root / session_id),
+            workspace_root=str(self._ports.settings.sessions_root / effect.session_id),
             call=effect.call,
             tool_run_id=effect.tool_run_id,
             deadline=effect.deadline,
             grant=effect.grant,
         )
-        done.priority = self._priority(done, effect)
-        subject = self._ports.subjects.tool(pool, done.priority, session_id)
-        await self._send(subject, request, done, effect.branch_id)
 
     def _priority(self, done: _Performed, effect: RunTool) -> Priority:
         """Its tick's; while the session has a call of that in hand, one less.
@@ -266,15 +282,16 @@ class Performer:
         in_hand = {other.priority for other in self._performed.values() if other is not done}
         return effect.priority.below if effect.priority in in_hand else effect.priority
 
-    async def _send(self, subject: str, message: msgspec.Struct, done: _Performed, branch_id: str) -> None:
-        data, headers = self._parcel(message, done, branch_id)
+    async def _send(self, done: _Performed, effect: AskGate | RunTool) -> None:
+        subject, message = self._message(done, effect)
+        data, headers = self._parcel(message, done, effect.branch_id)
         try:
             if done.attempt == 1:
                 await self._ports.bus.publish(subject, data, headers=headers)
             else:
                 self._tasks.start_soon(self._send_again, subject, data, headers)
         except Permanent as error:  # such as for its length: it will never be answered
-            self._post(GiveUp(branch_id=branch_id, reason=error.message))
+            self._post(GiveUp(branch_id=effect.branch_id, reason=error.message))
 
     def _parcel(
         self, message: msgspec.Struct, done: _Performed, branch_id: str
@@ -347,3 +364,8 @@ class Performer:
             found = await self._ports.calls.get(key, fresh=True)
             return found is not None and decode(found.value, Claim).holder == CANCELLED
         return True
+
+
+def _latest(effect: RunTool) -> int:
+    """When a tool run is given up that nobody has ended, nanoseconds."""
+    return instants.parse(effect.deadline) + int(DEADLINE_GRACE_S * instants.SECOND_NS)
