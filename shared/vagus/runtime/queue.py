@@ -19,9 +19,10 @@ from vagus.contract import limits
 from vagus.contract.errors import OutcomeUnknown, Transient, VagusError
 from vagus.contract.streams import ConsumerSpec
 from vagus.contract.subjects import Subjects
-from vagus.runtime import returns, telemetry
+from vagus.runtime import returns
 from vagus.runtime.answers import read_answer
 from vagus.runtime.bus import Bus, Message, Subscription
+from vagus.runtime.letters import store_letter
 from vagus.runtime.origin import Origin
 from vagus.runtime.provision import creation
 
@@ -38,11 +39,8 @@ ACK_S: Final = 0.005
 """An ack goes so late at most. The server then removes the message, with a write to its disk that whoever
 puts the next one into the queue would have to wait for."""
 CLOSE_TIMEOUT_S: Final = 2.0
-REASON_CHARS: Final = 1000
-_DEAD_LETTER_HEADERS: Final = 32 * limits.KIB
-"""What all headers of a dead letter take at most."""
 _OWN_HEADERS: Final = 8 * limits.KIB
-"""What those of the message itself may take of that: whoever sent it chose them."""
+"""What those of the message itself may take of a dead letter's: whoever sent it chose them."""
 _NEXT: Final = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}'
 
 
@@ -369,29 +367,25 @@ async def dead_letter(bus: Bus, subjects: Subjects, where: str, delivery: Delive
             server as `Vagus-Original-...`.
         reason: One line for a person.
     """
-    room = bus.max_payload - _DEAD_LETTER_HEADERS
-    headers = _own(delivery.headers)
-    headers["Vagus-Reason"] = " ".join(reason.split())[:REASON_CHARS]
-    headers["Vagus-Subject"] = delivery.subject
-    headers["Vagus-Deliveries"] = str(delivery.deliveries)
-    headers["Vagus-Sequence"] = f"{delivery.stream}.{delivery.stream_sequence}"
-    if len(delivery.data) > room:
-        headers["Vagus-Size"] = str(len(delivery.data))
+    origin = f"{delivery.stream}.{delivery.stream_sequence}"
     try:
-        await bus.store(
-            subjects.dead(where),
-            delivery.data[:room],
-            msg_id=f"{delivery.stream}.{delivery.stream_sequence}",
-            headers=headers,
+        letter = await store_letter(
+            bus,
+            subjects,
+            where,
+            delivery.data,
+            subject=delivery.subject,
+            origin=origin,
+            msg_id=origin,
+            deliveries=delivery.deliveries,
+            reason=reason,
+            headers=_own(delivery.headers),
         )
     except VagusError as error:
-        log.error("no dead letter for %s of %s: %s", headers["Vagus-Sequence"], delivery.subject, error)
+        log.error("no dead letter for %s of %s: %s", origin, delivery.subject, error)
         await delivery.nak(limits.ACK_WAIT_S)
     else:
-        telemetry.record_dead_letter(where.partition(".")[0])
-        log.warning(
-            "dead letter: %s (%s): %s", delivery.subject, headers["Vagus-Sequence"], headers["Vagus-Reason"]
-        )
+        log.warning("dead letter: %s", letter)
         await delivery.term()
 
 
