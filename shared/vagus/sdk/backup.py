@@ -23,7 +23,9 @@ from vagus.runtime.transfer import Transfer
 
 FORMAT: Final = 1
 INDEX: Final = "backup.json"
-_QUEUES: Final = ("INBOX", "SCHEDULES", "APPROVALS", "GATE", "TOOLS", "DEAD")
+_FIRST: Final = ("APPROVALS", "GATE", "TOOLS")
+"""What comes of these goes to the inbox: an answer that is in both copies is known by its id."""
+_INBOX, _SCHEDULES = "INBOX", "SCHEDULES"
 _ARCHIVES: Final = ("ARCHIVE", streams.ARCHIVED)
 _REFERRED_TO: Final = (streams.BLOBS, streams.ERASED, streams.CALLS)
 """Claims last: the later one is copied, the fewer calls run again that have run."""
@@ -70,7 +72,10 @@ class Backups:
         taken_at = clock.now()
         copy = _Copy(self._bus, folder, tell)
         logs, others = await self._streams()
-        await copy.streams(sorted(others, key=self._place), but=(*_ARCHIVES, *_REFERRED_TO))
+        await copy.streams(others, only=_FIRST)
+        await self._save_inbox(copy, others)
+        later = (*_FIRST, _INBOX, _SCHEDULES, *_ARCHIVES, *_REFERRED_TO)
+        await copy.streams(others, but=later)
         await copy.logs(logs)
         for _ in range(_ROUNDS):  # what is archived or restored meanwhile is in one of the two
             await copy.streams(others, only=_ARCHIVES)
@@ -142,9 +147,17 @@ class Backups:
         logs = [name for name in names if name.startswith(prefix)]
         return logs, [name for name in names if not name.startswith(prefix) and name not in left_out]
 
-    def _place(self, name: str) -> int:
-        queues = [self._subjects.named(queue) for queue in _QUEUES]
-        return queues.index(name) if name in queues else len(queues)
+    async def _save_inbox(self, copy: "_Copy", names: Iterable[str]) -> None:
+        """Ticks for later go from the inbox to the schedules, and back: none may be on its way meanwhile."""
+        inbox, schedules = (self._subjects.named(name) for name in (_INBOX, _SCHEDULES))
+        if not {inbox, schedules} <= set(names):
+            return
+        for _ in range(_ROUNDS):
+            before = await copy.save(schedules)
+            await copy.save(inbox)
+            if (await copy.save(schedules)).state == before.state:
+                return
+        raise Conflict("schedules change faster than they are saved: try again when there is less to do")
 
 
 class _Copy:
@@ -162,7 +175,7 @@ class _Copy:
         for name in names:
             if name not in self.saved:
                 try:
-                    await self._save(name)
+                    await self.save(name)
                 except ApiError as error:
                     if error.code != _NOT_FOUND:
                         raise
@@ -176,12 +189,14 @@ class _Copy:
         for name in names:
             kind = name.rpartition("_")[2]
             if kind not in but and (only is None or kind in only):
-                await self._save(name)
+                await self.save(name)
 
-    async def _save(self, name: str) -> None:
+    async def save(self, name: str) -> Transfer:
+        """Save a stream, anew if it is; raises as `transfer.save`."""
         self._tell(f"saving {name}")
         self.saved.pop(name, None)
-        self.saved[name] = await transfer.save(self._bus, name, _file(self._folder, name))
+        saved = self.saved[name] = await transfer.save(self._bus, name, _file(self._folder, name))
+        return saved
 
 
 async def read(folder: anyio.Path) -> Backup:
