@@ -4,7 +4,7 @@ import anyio
 import nats
 import pytest
 
-from tests.kit.waiting import eventually
+from tests.kit.outage import back, outage
 from vagus.contract.errors import Conflict, Malformed, Unavailable
 from vagus.contract.streams import BucketSpec
 from vagus.contract.subjects import Subjects
@@ -167,12 +167,8 @@ async def test_a_watch_survives_an_outage(own_broker: EmbeddedServer, own_bus: B
     await bucket.put("a", b"1")
     async with bucket.watch() as changes:
         await take(changes, 2)
-        if crash:
-            own_broker.kill()
-        else:
-            await own_broker.stop()
-        await own_broker.start()
-        await eventually(lambda: own_bus.connected)
+        await outage(own_broker, own_bus, crash=crash)
+        await back(own_broker, own_bus)
         revision = await bucket.put("b", b"2")
         assert await take(changes, 1) == [Entry("b", b"2", revision)]
         revision = await bucket.put("c", b"3")

@@ -3,6 +3,7 @@ import time
 import anyio
 import pytest
 
+from tests.kit.outage import back, outage
 from tests.kit.waiting import eventually
 from vagus.contract import limits, streams
 from vagus.contract.errors import Unavailable
@@ -97,11 +98,10 @@ async def test_nobody_is_judged_while_the_server_is_away(
     monkeypatch.setattr(limits, "MEMBER_LEASE_S", 1.0)
     await ensure_bucket(own_bus, BucketSpec(name=subjects.named(streams.MEMBERS), ttl_s=1.0))
     async with Lease(own_bus, subjects, "kernel.a"), members(own_bus, subjects) as view:
-        await own_broker.stop()
+        await outage(own_broker, own_bus)
         await anyio.sleep(1.6)  # longer than a lease and a look at who has expired
         assert "kernel.a" in view.live
-        await own_broker.start()
-        await eventually(lambda: own_bus.connected)
+        await back(own_broker, own_bus)
         bucket = Bucket(own_bus, subjects.named(streams.MEMBERS))
         await eventually(bucket.keys)  # renewed at once, not after MEMBER_RENEW_S
         assert "kernel.a" in view.live

@@ -10,6 +10,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
+from tests.kit.outage import back, outage
 from tests.kit.waiting import eventually
 from vagus.contract.errors import OutcomeUnknown, Unavailable
 from vagus.contract.streams import ConsumerSpec, StreamSpec
@@ -20,19 +21,6 @@ from vagus.runtime.queue import Delivery, Pull
 
 QUEUE = StreamSpec(name="Q", subjects=("q.*",))
 CONSUMER = ConsumerSpec(stream="Q", name="c", filters=("q.*",), ack_wait_s=1)
-
-
-async def outage(broker: EmbeddedServer, bus: Bus, *, crash: bool = False) -> None:
-    if crash:
-        broker.kill()
-    else:
-        await broker.stop()
-    await eventually(lambda: not bus.connected)
-
-
-async def back(broker: EmbeddedServer, bus: Bus) -> None:
-    await broker.start()
-    await eventually(lambda: bus.connected)
 
 
 @contextmanager

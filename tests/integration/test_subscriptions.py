@@ -11,6 +11,7 @@ import pytest
 import vagus
 from tests.kit.events import records
 from tests.kit.firehose import Firehose
+from tests.kit.outage import back, outage
 from tests.kit.waiting import eventually
 from vagus.contract import limits, streams
 from vagus.contract.codec import encode_record, seal
@@ -454,9 +455,8 @@ async def test_it_goes_on_after_a_restart_of_the_server(
     ):
         await firehose.put("a")
         assert await take(subscription, 1) == await take(alone, 1) == ["a-main-1"]
-        own_broker.kill()
-        await own_broker.start()
-        await eventually(lambda: own_bus.connected)
+        await outage(own_broker, own_bus, crash=True)
+        await back(own_broker, own_bus)
         await firehose.put("a")
         assert await take(subscription, 1) == await take(alone, 1) == ["a-main-2"]
 

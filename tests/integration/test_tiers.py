@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 import anyio
 import pytest
 
+from tests.kit.outage import back, outage
 from tests.kit.services import wait_until_empty
 from tests.kit.waiting import eventually
 from vagus.contract.streams import tool_consumers
@@ -195,10 +196,8 @@ async def test_a_pull_goes_on_after_an_outage(
         await pool.put(NORMAL, "1")
         await eventually(lambda: pool.got)
         await pool.got[0].ack()
-        own_broker.kill()
-        await eventually(lambda: not own_bus.connected)
-        await own_broker.start()
-        await eventually(lambda: own_bus.connected)
+        await outage(own_broker, own_bus, crash=True)
+        await back(own_broker, own_bus)
         await pool.put(LOW, "2")
 
         async def came() -> bool:
