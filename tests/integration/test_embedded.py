@@ -115,3 +115,13 @@ async def test_it_dies_with_us_and_does_not_see_our_ctrl_c(tmp_path: Path) -> No
 
 def test_the_installed_binary_is_found() -> None:
     assert find_server().is_file()
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="no batch policy on this system")
+async def test_none_of_its_threads_puts_aside_who_woke_it(tmp_path: Path) -> None:
+    async with EmbeddedServer(tmp_path) as server:
+        tasks = anyio.Path(f"/proc/{server.pid}/task")
+        statuses = [(await path.read_text()).split() async for path in tasks.glob("*/stat")]
+        assert len(statuses) > 1
+        assert {int(status[40]) for status in statuses} == {os.SCHED_BATCH}
+    assert os.sched_getscheduler(0) != os.SCHED_BATCH  # ours is whoever's program we are part of

@@ -150,6 +150,12 @@ async def test_a_signal_stops_it_cleanly(
     assert await members.keys() == []
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="no batch policy on this system")
+async def test_it_does_not_put_aside_who_wakes_it(environ: dict[str, str], tmp_path: Path) -> None:
+    async with process("vagus_policygate", environ, tmp_path / "log") as running:
+        assert os.sched_getscheduler(running.pid) == os.SCHED_BATCH
+
+
 async def test_a_signal_before_there_is_work_ends_it_at_once(tmp_path: Path) -> None:
     running = RealProcess("vagus_approver", {"VAGUS_SERVER": "nats://127.0.0.1:1"}, tmp_path / "log")
     await eventually(lambda: "connects" in running.log.read_text(), timeout_s=15)

@@ -19,6 +19,7 @@ import msgspec
 
 from vagus.contract import limits
 from vagus.contract.errors import Unavailable
+from vagus.runtime.scheduling import wake_politely
 
 log = logging.getLogger("vagus.embedded")
 
@@ -31,6 +32,10 @@ Whoever ended it sooner would have it begin from the start, for ever."""
 STOP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.01
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_TIMERSLACK: Final = 29
+_TIMER_SLACK_NS: Final = 500_000
+"""How late a timer of the server may fire. The Go runtime's watch over its threads else wakes every 20 to
+70 µs while anything runs: an eighth of the server's time."""
 
 _CONFIG: Final = """\
 listen: "{host}:{port}"
@@ -152,7 +157,7 @@ class EmbeddedServer:
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
-                    preexec_fn=die_with_parent(),
+                    preexec_fn=_before_the_server(),
                 )
             except OSError as error:
                 raise Unavailable(f"cannot start {command[0]}: {error.strerror}") from error
@@ -208,6 +213,20 @@ def _quoted(path: Path) -> str:
     return msgspec.json.encode(str(path)).decode()
 
 
+def _before_the_server() -> Callable[[], None] | None:
+    tie = die_with_parent()
+    if tie is None:
+        return None
+    libc = _libc()
+
+    def prepare() -> None:
+        tie()
+        wake_politely()
+        libc.prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(_TIMER_SLACK_NS))
+
+    return prepare
+
+
 def die_with_parent() -> Callable[[], None] | None:
     """What a child runs before it becomes its program: Linux then ends it when we end, however we do.
 
@@ -215,7 +234,7 @@ def die_with_parent() -> Callable[[], None] | None:
     """
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(ctypes.util.find_library("c") or "libc.so.6")  # loaded here: not after the fork
+    libc = _libc()
     parent = os.getpid()
 
     def prepare() -> None:
@@ -224,3 +243,8 @@ def die_with_parent() -> Callable[[], None] | None:
             os._exit(1)
 
     return prepare
+
+
+def _libc() -> ctypes.CDLL:
+    """To be loaded before a fork, not after it."""
+    return ctypes.CDLL(ctypes.util.find_library("c") or "libc.so.6")
