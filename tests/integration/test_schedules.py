@@ -13,12 +13,14 @@ from tests.kit.audit import RICH, ended_ticks
 from tests.kit.services import stored
 from tests.kit.system import System, system
 from tests.kit.waiting import eventually
-from vagus.contract import limits
+from vagus.contract import extensions, limits
 from vagus.contract.clock import parse
 from vagus.contract.commands import Schedule
+from vagus.contract.events import Custom
 from vagus.contract.schedules import NewSchedule, Timing
 from vagus.contract.sessions import TickInput
 from vagus.contract.subjects import Subjects
+from vagus.contract.tools import Priority
 from vagus.runtime import clock
 from vagus.runtime.embedded import EmbeddedServer
 from vagus_kernel.calendar import Calendar
@@ -98,6 +100,33 @@ async def test_a_schedule_that_repeats_ticks_under_a_new_id_each_time(session: v
 async def at_least(number: int, session: vagus.Session, schedule_id: str) -> list[str]:
     found = await ran(session, schedule_id)
     return found if len(found) >= number else []
+
+
+async def priority_of(session: vagus.Session, command_id: str) -> Priority:
+    """What the log says of a tick's start."""
+    facts = [
+        extensions.read(event.kind)
+        async for event in session.history()
+        if isinstance(event.kind, Custom) and event.correlation_id == command_id
+    ]
+    (started,) = (fact for fact in facts if isinstance(fact, extensions.TurnStarted))
+    return started.priority
+
+
+async def test_what_is_scheduled_keeps_its_priority(
+    whole: System, session: vagus.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAGUS_SERVER", whole.url)
+    monkeypatch.setenv("VAGUS_ROOT_SUBJECT", whole.subjects.root)
+    once = await session.tick("look", priority="high", after=0)
+    await eventually(lambda: ran(session, once.schedule_id))
+    assert await priority_of(session, once.schedule_id) is Priority.HIGH
+    added = await command_line.run(
+        "schedule", "add", "s", "tidy up", "--every", "1", "--id", "w", "--priority", "low"
+    )
+    assert (added.code, added.err) == (0, "")
+    first, *_ = await eventually(lambda: ran(session, "w"))
+    assert await priority_of(session, first) is Priority.LOW
 
 
 async def test_what_was_taken_back_does_not_fire(whole: System, session: vagus.Session) -> None:
