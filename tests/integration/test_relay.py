@@ -333,11 +333,18 @@ async def _counted(reader: Downstream, wanted: dict[str, int]) -> bool:
 
 
 @asynccontextmanager
-async def hosed(bus: Bus, subjects: Subjects, name: str, *, hinted: bool = True) -> AsyncIterator[Firehose]:
+async def hosed(
+    bus: Bus,
+    subjects: Subjects,
+    name: str,
+    *,
+    beginning: Beginning = Beginning.ALL,
+    hinted: bool = True,
+) -> AsyncIterator[Firehose]:
     """A firehose that takes all sessions for its own, without the process around it."""
     await ensure_firehose(bus, subjects, events(subjects))
     firehose = Firehose(bus, subjects, name)
-    await firehose.cursors.begin(Beginning.ALL)
+    await firehose.cursors.begin(beginning)
     hints = await bus.subscribe_callback(subjects.feed(), firehose.roster.hint) if hinted else None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(firehose.press)

@@ -133,7 +133,7 @@ class Firehose:
         due = deque(
             (session_id, track, track.standing)
             for session_id, track in self.roster.tracks.items()
-            if track.standing is not None and track.standing.cursor.whole and track.standing != track.noted
+            if track.standing is not None and track.unnoted
         )
 
         async def some() -> None:

@@ -1,7 +1,8 @@
 """Which sessions are a relay's to carry, and which of them are behind.
 
 The feed only hints that a session has a new commit. A commit that no hint told of is found by the next hint
-of its session, whose number is not the next one, or by a survey of the ends of all logs.
+of its session, whose number is not the next one, or by a survey of the ends of all logs: of those that are
+streams, and of those that were archived since the last survey.
 """
 
 import logging
@@ -18,6 +19,7 @@ from vagus.contract.errors import VagusError
 from vagus.contract.ids import is_id
 from vagus.contract.subjects import Subjects
 from vagus.runtime import telemetry
+from vagus.runtime.archive.placements import Placements
 from vagus.runtime.bus import Bus, Message
 from vagus.runtime.jetstream_log.heads import heads
 from vagus.runtime.members import owner
@@ -56,17 +58,26 @@ class Track(msgspec.Struct):
         """Commits that may not be in the firehose yet."""
         return max(0, self.head + 1 - (1 if self.standing is None else self.standing.cursor.next))
 
+    @property
+    def unnoted(self) -> bool:
+        """Whether it has come further than is noted."""
+        return self.standing is not None and self.standing.cursor.whole and self.standing != self.noted
+
 
 class Roster:
     """The sessions that are this relay's share, and the queue of those that are behind."""
 
     def __init__(self, bus: Bus, subjects: Subjects, cursors: Cursors, me: str) -> None:
+        self._archived_for: Collection[str] = ()
+        self._archived_until = 0
+        """Up to this revision we know which logs were archived, if the relays that lived then live now."""
         self._bus = bus
         self._cursors = cursors
         self._due = anyio.Event()
         self._leaving = False
         self._live: Collection[str] = (me,)
         self._me = me
+        self._placements = Placements(bus, subjects)
         self._queue: deque[str] = deque()
         self._queued = anyio.Event()
         self._subjects = subjects
@@ -124,22 +135,26 @@ class Roster:
                 wait_s = min(every_s, RETRY_S * random.uniform(1, 2))  # noqa: S311 - spreads load
 
     async def survey(self) -> None:
-        """Look for commits that nobody told of; raises as `heads` and `Cursors`."""
-        furthest = self.furthest
+        """Look for commits that nobody told of; raises as `heads`, `Placements` and `Cursors`."""
+        furthest, live = self.furthest, self._live
         found = await heads(self._bus, self._subjects)
         end = await self._cursors.end()
         if end < furthest:  # it was made anew, or has lost its end: nothing that we know holds any more
             _log.warning("the firehose is shorter than it was: looking up where every session stands")
-            self.furthest = 0
+            self.furthest, self._archived_for = 0, ()
             for track in self.tracks.values():
                 track.standing, track.noted, track.sure = None, None, False
-        ours = {session_id: head for session_id, head in found.items() if self._ours(session_id)}
-        notes = await self._cursors.notes() if ours.keys() - self.tracks.keys() else {}
-        for session_id, head in ours.items():
-            self._learn(session_id, head.sequence, notes.get(session_id))
-        for session_id in self.tracks.keys() - ours.keys():  # archived, erased, or another relay's
-            if not self.tracks[session_id].taken:
-                del self.tracks[session_id]
+        ends = {session_id: head.sequence for session_id, head in found.items() if self._ours(session_id)}
+        # Now, not before: what is archived meanwhile is in both.
+        after = self._archived_until if self._archived_for == live else 0
+        archived, until = await self._placements.archived(after, self._ours)
+        notes = await self._cursors.notes() if (ends.keys() | archived) - self.tracks.keys() else {}
+        for known in (ends, archived):
+            for session_id, last in known.items():
+                self._learn(session_id, last, notes.get(session_id))
+        for session_id in self.tracks.keys() - ends.keys():
+            self._retain(session_id, self.tracks[session_id])
+        self._archived_for, self._archived_until = live, until
 
     def _learn(self, session_id: str, head: int, noted: Standing | None) -> None:
         track = self.tracks.get(session_id)
@@ -148,6 +163,16 @@ class Roster:
         elif head > track.head:
             self._repair(head - track.head)
             track.head = head
+        track.halted = False
+        self._enlist(session_id, track)
+
+    def _retain(self, session_id: str, track: Track) -> None:
+        """Go on with a session whose log is no stream (archived, erased), or forget it if nothing is owed."""
+        if track.taken:
+            return
+        if not self._ours(session_id) or not (track.behind or track.unnoted):
+            del self.tracks[session_id]
+            return
         track.halted = False
         self._enlist(session_id, track)
 
