@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.kit.downstream import downstream, moved_on
 from tests.kit.processes import RealProcess, process
+from tests.kit.shelving import shelved
 from tests.kit.waiting import eventually
 from tests.kit.writing import Logs, written
 from vagus.contract.subjects import Subjects
@@ -53,6 +54,28 @@ async def test_a_relay_is_killed_at_each_of_its_steps_and_the_next_one_goes_on(
                 assert await relay.ended(PATIENCE_S) == -signal.SIGKILL
     async with process("vagus_relay", environ(url, subjects), tmp_path / "last.log"):
         await eventually(lambda: complete(url, subjects, logs), timeout_s=PATIENCE_S, every_s=0.2)
+
+
+async def test_a_relay_is_killed_while_it_carries_what_was_archived_and_the_next_one_goes_on(
+    own_broker: EmbeddedServer, own_bus: Bus, subjects: Subjects, tmp_path: Path
+) -> None:
+    await ensure(own_bus, subjects, partitions=1)
+    logs, url = Logs(own_bus, subjects), own_broker.url
+    for number in range(600):  # of which a relay carries 256 a turn
+        await logs.commit("s", f"{number}")
+    async with downstream(url, subjects) as reader:
+        wanted = await shelved(own_bus, subjects, logs, reader, "s")
+        for fault in (BATCH_STORED, f"{COMMITS_READ}:2", BATCH_SENT):
+            mortal = environ(url, subjects, fault=fault)
+            async with process("vagus_relay", mortal, tmp_path / f"{fault}.log", ready=False) as relay:
+                assert await relay.ended(PATIENCE_S) == -signal.SIGKILL
+
+        async def whole() -> bool:
+            return await reader.lines() == wanted
+
+        assert not await whole()
+        async with process("vagus_relay", environ(url, subjects), tmp_path / "last.log"):
+            await eventually(whole, timeout_s=PATIENCE_S, every_s=0.2)
 
 
 async def test_the_server_and_a_relay_are_killed_under_load(

@@ -3,12 +3,15 @@
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import anyio
 import pytest
 
 import vagus
 from tests.kit.processes import process
 from tests.kit.secured import SecuredServer, secured
+from tests.kit.shelving import archived
 from tests.kit.waiting import eventually
+from tests.kit.writing import Logs
 from vagus.contract import streams
 from vagus.contract.errors import Unavailable
 from vagus.contract.messages import Role
@@ -18,6 +21,8 @@ from vagus.runtime.bus import connect
 from vagus.runtime.provision import ensure, ensure_firehose
 from vagus.runtime.settings import Access
 from vagus.sdk.client import Client
+from vagus_relay.firehose import Firehose
+from vagus_relay.settings import Beginning
 
 SUBJECTS = Subjects()
 PROCESSES = {
@@ -121,6 +126,32 @@ async def test_all_processes_do_their_work_as_users_of_their_own(tmp_path: Path)
             assert (await boss.status()).problems == ()
             await boss.drain("kernel.one")
         assert await running[User.KERNEL].ended() == 0
+        assert server.violations() == []
+
+
+async def test_a_relay_may_carry_what_was_archived(tmp_path: Path) -> None:
+    async with secured(tmp_path) as server:
+        await provisioned(server)
+        access = server.secrets.access
+        async with (
+            connect(server.url, name="operator", access=access(User.OPERATOR)) as operator,
+            connect(server.url, name="relay", access=access(User.RELAY)) as bus,
+            anyio.create_task_group() as tasks,
+        ):
+            logs = Logs(operator, SUBJECTS)
+            await logs.commit("s", "one", "two")
+            await archived(operator, SUBJECTS, logs, "s")
+            firehose = Firehose(bus, SUBJECTS, "r")
+            await firehose.cursors.begin(Beginning.ALL)
+            await firehose.roster.survey()
+            tasks.start_soon(firehose.press)
+            tasks.start_soon(firehose.carry)
+            await eventually(lambda: firehose.published == 3)  # the mark, too
+            await eventually(lambda: not firehose.roster.behind)
+            await firehose.note()
+            await firehose.roster.survey()
+            assert firehose.roster.tracks == {}
+            tasks.cancel_scope.cancel()
         assert server.violations() == []
 
 
