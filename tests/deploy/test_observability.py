@@ -26,6 +26,7 @@ PANELS = [
     for panel in json.loads(file.read_text())["panels"]
     if panel["type"] != "row"
 ]
+TESTS = KIT / "rules.test.yaml"
 RULES = yaml.safe_load((KIT / "rules.yaml").read_text())["groups"][0]["rules"]
 MUST_KNOW = {
     "vagus_stream_oldest_age_seconds",  # the oldest unacked input
@@ -138,12 +139,28 @@ def test_panels_do_not_lie_on_each_other() -> None:
         taken |= mine
 
 
-def test_prometheus_takes_the_rules() -> None:
+def test_every_alert_is_raised_in_a_test() -> None:
+    raised = {
+        expected["alertname"]
+        for case in yaml.safe_load(TESTS.read_text())["tests"]
+        for expected in case["alert_rule_test"]
+        if expected.get("exp_alerts")
+    }
+    assert raised == {rule["alert"] for rule in RULES}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "rules", str(KIT / "rules.yaml")),
+        ("check", "config", "--syntax-only", str(KIT / "prometheus.yaml")),
+        ("test", "rules", str(TESTS)),
+    ],
+    ids=["rules", "config", "tests"],
+)
+def test_prometheus_takes_the_rules_and_raises_alerts_when_it_shall(arguments: tuple[str, ...]) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed")
-    for what, file in (("rules", "rules.yaml"), ("config", "prometheus.yaml")):
-        options = ["--syntax-only"] if what == "config" else []
-        command = [promtool, "check", what, *options, str(KIT / file)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=30)
-        assert run.returncode == 0, run.stdout + run.stderr
+    run = subprocess.run([promtool, *arguments], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stdout + run.stderr
