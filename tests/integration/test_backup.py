@@ -1,21 +1,32 @@
 """All that is on a server, saved while everything runs, goes on on another server."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 import vagus
 from tests.kit.audit import RICH, ended_ticks
 from tests.kit.command_line import run
 from tests.kit.load import ASKING
-from tests.kit.services import wait_until_empty
+from tests.kit.services import stored, wait_until_empty
 from tests.kit.system import System, system
 from tests.kit.waiting import eventually
+from vagus.contract.commands import Schedule
+from vagus.contract.messages import Role
+from vagus.contract.schedules import NewSchedule, Timing
+from vagus.contract.sessions import TickInput
 from vagus.contract.subjects import Subjects
+from vagus.runtime import transfer
+from vagus.runtime.bus import Bus, connect
 from vagus.runtime.embedded import EmbeddedServer
-from vagus.runtime.transfer import names
+from vagus.runtime.provision import ensure
+from vagus.runtime.transfer import StreamState, Transfer, names
+from vagus.sdk.client import Client
+from vagus_kernel.calendar import Calendar
+from vagus_kernel.mover import moving
 
 FREE = vagus.PolicySet.preset("pro")
 PAY = vagus.ToolCall(tool_name="fs.write", input={"path": "paid", "content": "yes"})
@@ -106,6 +117,79 @@ async def test_what_was_in_progress_goes_on_on_another_server(
         assert len(await (await restored.client.session("later")).schedules()) == 1
         await wait_until_empty(restored.bus, subjects.named("INBOX"), timeout_s=PATIENCE_S)
         assert (await restored.client.verify("asking")).ok
+
+
+class Post:
+    """The streams between which a tick for later goes; there is no kernel, it goes when the test says so."""
+
+    def __init__(self, bus: Bus, subjects: Subjects) -> None:
+        self.inbox = subjects.named("INBOX")
+        self.schedules = subjects.named("SCHEDULES")
+        self._bus = bus
+        self._subjects = subjects
+
+    async def due(self) -> None:
+        """The tick is among the schedules, and its time has come."""
+        await self._schedule(Timing(at="2020-02-29T00:00:00Z"))
+        await eventually(self._has_fired)
+
+    async def ask(self) -> None:
+        """The tick is in the inbox: a command asks for it."""
+        await self._bus.store(self._subjects.inbox(Role.COMMAND, "s"), b"")
+
+    async def fire(self) -> None:
+        """As a mover does: from the schedules to the inbox."""
+        async with moving(self._bus, self._subjects):
+            await wait_until_empty(self._bus, self.schedules)
+
+    async def obey(self) -> None:
+        """As a kernel does: from the inbox to the schedules."""
+        await self._schedule(Timing(every_s=3600))
+        await self._bus.api(f"STREAM.PURGE.{self.inbox}")
+
+    async def _schedule(self, when: Timing) -> None:
+        body = NewSchedule(schedule_id="t", when=when, tick=TickInput(objective="look"))
+        command = Schedule(command_id="ask", session_id="s", schedule=body)
+        await Calendar("s", self._bus, self._subjects).add(command)
+
+    async def _has_fired(self) -> bool:
+        """The server has put what is due in its schedule's place."""
+        info = await self._bus.api(f"STREAM.INFO.{self.schedules}")
+        state = msgspec.convert(info["state"], StreamState)
+        return (state.last_seq, state.messages) == (2, 1)
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3])
+@pytest.mark.parametrize(("begin", "move"), [(Post.due, Post.fire), (Post.ask, Post.obey)])
+async def test_a_tick_that_changes_streams_between_two_copies_is_saved(
+    bus: Bus,
+    other: EmbeddedServer,
+    subjects: Subjects,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    begin: Callable[[Post], Awaitable[None]],
+    move: Callable[[Post], Awaitable[None]],
+    copies: int,
+) -> None:
+    await ensure(bus, subjects, partitions=1)
+    post, save, copied = Post(bus, subjects), transfer.save, list[str]()
+    await begin(post)
+
+    async def save_and_move(bus: Bus, stream: str, path: anyio.Path) -> Transfer:
+        saved = await save(bus, stream, path)
+        if stream in (post.inbox, post.schedules):
+            copied.append(stream)
+            if len(copied) == copies:
+                await move(post)
+        return saved
+
+    monkeypatch.setattr(transfer, "save", save_and_move)
+    async with Client.over(bus, subjects) as client:
+        await client.backup(tmp_path / "backup")
+    assert len(copied) >= copies
+    async with connect(other.url, name="restored") as there, Client.over(there, subjects) as client:
+        await client.restore_backup(tmp_path / "backup")
+        assert await stored(there, post.inbox) + await stored(there, post.schedules) == 1
 
 
 async def test_a_server_that_has_some_of_it_is_left_as_it_is(
