@@ -15,7 +15,7 @@ from vagus.contract.ids import check_id
 from vagus.contract.json import Json
 from vagus.contract.streams import inbox_consumer
 from vagus.contract.subjects import Subjects
-from vagus.runtime import clock
+from vagus.runtime import clock, telemetry
 from vagus.runtime.archive.keeper import Keeper
 from vagus.runtime.beside import beside
 from vagus.runtime.blobs import Blobs
@@ -208,6 +208,7 @@ async def serve(
 ) -> None:
     """Own a share of all sessions until told to drain."""
     subjects, me = settings.subjects, f"kernel.{settings.instance}"
+    telemetry.show_kernel()
     lease: dict[str, Json] = {
         "provider": settings.provider,
         "since_ns": clock.now_ns(),
