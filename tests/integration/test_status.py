@@ -8,6 +8,7 @@ import pytest
 import vagus
 from tests.kit.command_line import run
 from tests.kit.system import PARTITIONS, System, system
+from tests.kit.waiting import eventually
 from vagus.cli.render import status as render
 from vagus.contract.messages import Role
 from vagus.contract.state import OperatingMode
@@ -57,8 +58,15 @@ async def test_who_lives_who_owns_what_and_what_sessions_do(
         assert status.server is not None
         assert status.server.streams > 10
         assert status.sessions is not None
-        assert (status.sessions.total, status.sessions.closed) == (2, 0)
+        assert (status.sessions.total, status.sessions.closed, status.sessions.archived) == (2, 0, 0)
         assert sum(status.sessions.by_mode.values()) == 2
+        await whole.client.archive_session("two")
+
+        async def counted() -> bool:
+            sessions = (await whole.client.status()).sessions
+            return sessions is not None and (sessions.total, sessions.archived) == (2, 1)
+
+        await eventually(counted)
 
 
 async def test_what_nobody_takes_is_told_with_its_age_whether_or_not_there_is_a_consumer(
@@ -151,14 +159,16 @@ def test_times_sizes_and_troubles_are_readable(capsys: pytest.CaptureFixture[str
             oldest_input=OldestInput(
                 session_id="s", role=Role.COMMAND, partition=3, age_s=3 * 3600 + 62, kernel=""
             ),
-            sessions=SessionCount(total=5, closed=1, by_mode={OperatingMode.EXECUTE: 4}, pending_approvals=2),
+            sessions=SessionCount(
+                total=5, closed=1, by_mode={OperatingMode.EXECUTE: 4}, pending_approvals=2, archived=3
+            ),
             problems=("members: no answer within 5 s",),
         )
     )
     said = capsys.readouterr().out
     for text in (
         "nats-server 2.15.1 a · b · c 7 behind · 3 streams · 4 consumers · 3.0 GiB on disk · 0 B in memory",
-        "5 · 4 execute · 1 closed · 2 approvals pending",
+        "5 · 4 execute · 1 closed · 3 of all archived · 2 approvals pending",
         "3 h 1 min: a command of s, partition 3 of nobody",
         "no process lives: start everything with `vagus up`",
         "2 d",

@@ -82,6 +82,8 @@ class SessionCount(msgspec.Struct, frozen=True, kw_only=True):
     by_mode: dict[OperatingMode, int]
     """Those that are not closed, by the mode of `main`."""
     pending_approvals: int
+    archived: int = 0
+    """Of all, closed or not, those whose log is in the archive: they are no streams."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

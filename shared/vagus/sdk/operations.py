@@ -95,6 +95,7 @@ class _Summary(msgspec.Struct):
     mode: OperatingMode
     pending_approvals: int
     closed: bool
+    archived: bool = False
 
 
 @dataclass
@@ -176,6 +177,7 @@ def _count(entries: list[bytes]) -> SessionCount:
         closed=sum(summary.closed for summary in summaries),
         by_mode={mode: modes[mode] for mode in OperatingMode if modes[mode]},
         pending_approvals=sum(summary.pending_approvals for summary in summaries),
+        archived=sum(summary.archived for summary in summaries),
     )
 
 

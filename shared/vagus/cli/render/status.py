@@ -74,6 +74,8 @@ def _sessions(sessions: SessionCount) -> Text:
         text.append(mode_text(mode))
     if sessions.closed:
         text.append(f" · {sessions.closed} closed")
+    if sessions.archived:
+        text.append(f" · {sessions.archived} of all archived")
     if sessions.pending_approvals:
         text.append(f" · {sessions.pending_approvals} approvals pending", style="yellow")
     return text
