@@ -54,6 +54,14 @@ class Installation:
         """Of the server."""
         return self._supervisor.url
 
+    @property
+    def server_pid(self) -> int:
+        """Of the embedded server, which must be running."""
+        server = self._supervisor.server
+        if server is None or server.pid is None:
+            raise RuntimeError("no server of its own is running")
+        return server.pid
+
     def meter(self, servers: Sequence[int] = ()) -> CpuMeter:
         """Measures all processes and this one from now on; `servers` are those that are not its own."""
         pids: dict[str, Sequence[int]] = {kind: self.pids(kind) for kind in OWN}

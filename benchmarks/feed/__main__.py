@@ -16,6 +16,7 @@ from rich.table import Table
 
 from benchmarks.feed import cost, measure
 from benchmarks.feed.figures import FeedReport
+from benchmarks.figures import percentile
 from benchmarks.machine import describe, load
 from benchmarks.report import new_table, show_machine, show_tables, times_of, write
 from vagus.runtime import clock
@@ -103,14 +104,20 @@ def _audience(report: FeedReport) -> Table:
 
 def _cost(report: FeedReport) -> Table:
     table = new_table(
-        "Text ticks while somebody reads (ms: p50 / p99)", "readers", "ticks", "latency", "kernel", "load"
-    )
+        "Text ticks while somebody reads (ms: p50 / p99)",
+        "readers", "ticks", "latency", "kernel", "to nobody: quartiles", "load",
+    )  # fmt: skip
     for row in report.cost:
         table.add_row(
             row.what, str(row.ticks), times_of(row.latency), f"{row.kernel_ms_per_tick:.2f}",
-            f"{row.load_before:.1f}",
+            _quartiles(row.kernel_to_nobody), f"{row.load_before:.1f}",
         )  # fmt: skip
     return table
+
+
+def _quartiles(ratios: Sequence[float]) -> str:
+    ordered = sorted(ratios)
+    return " ".join(f"{percentile(ordered, percent):.2f}" for percent in (25, 50, 75))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,16 @@
-"""What readers cost the kernel: text ticks of one installation, in turn without and with them."""
+"""What readers cost the kernel: text ticks of one installation, in turn without and with them.
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+Readers have machines of their own, and so does the server; here they share one, and a kernel whose cores are
+busy or whose memory is cold takes longer for the same. So the kernel, and whom it works with, keep the first
+half of the cores, the server and the readers the rest. `AGAIN` is a control: what it shows is the noise.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import Final
 
@@ -19,10 +26,10 @@ from vagus.runtime.embedded import Durability
 
 SUBSCRIBERS: Final = 100
 SESSIONS: Final = 4
-TURNS, TURNS_QUICK = 10, 1
+ROUNDS, ROUNDS_QUICK = 12, 1
 BLOCK, BLOCK_QUICK = 50, 3
 """Ticks of a session in one turn."""
-NOBODY, RELAY, MANY = "nobody", "a relay", "a relay and 100 subscribers"
+NOBODY, AGAIN, RELAY, MANY = "nobody", "nobody, again", "a relay", "a relay and 100 subscribers"
 
 
 class Side:
@@ -30,27 +37,37 @@ class Side:
 
     def __init__(self) -> None:
         self.times: list[float] = []
-        self.kernel_s = 0.0
+        self.kernel_ms: list[float] = []
+        """A tick's, turn by turn."""
 
 
 async def measure(folder: Path, durability: Durability, *, quick: bool) -> list[CostFigures]:
     """All of them, so that a change of the machine's mood hits each."""
-    before, sides = load(), {NOBODY: Side(), RELAY: Side(), MANY: Side()}
+    before, sides = load(), {what: Side() for what in (NOBODY, AGAIN, RELAY, MANY)}
     numbers = count(1)
-    async with installation(folder, durability) as whole:
-        sessions = [await whole.create_session() for _ in range(SESSIONS)]
-        await turn(whole, sessions, Side(), numbers, BLOCK_QUICK)
-        for _ in range(TURNS_QUICK if quick else TURNS):
-            for what, side in sides.items():
-                async with readers(whole, folder, what):
-                    await turn(whole, sessions, side, numbers, BLOCK_QUICK if quick else BLOCK)
+    cores = sorted(os.sched_getaffinity(0))
+    ours, theirs = set(cores[: (len(cores) + 1) // 2]), set(cores[len(cores) // 2 :])
+    with placed(ours):
+        async with installation(folder, durability) as whole:
+            move(whole.server_pid, theirs)
+            sessions = [await whole.create_session() for _ in range(SESSIONS)]
+            await turn(whole, sessions, Side(), numbers, BLOCK_QUICK)
+            for round_ in range(ROUNDS_QUICK if quick else ROUNDS):
+                order = list(sides.items()) if round_ % 2 else list(reversed(sides.items()))
+                for what, side in order:
+                    async with readers(whole, folder, what, theirs):
+                        await turn(whole, sessions, side, numbers, BLOCK_QUICK if quick else BLOCK)
+    alone = sides[NOBODY].kernel_ms
     return [
         CostFigures(
             what=what,
             load_before=before,
             ticks=len(side.times),
             latency=spread(side.times),
-            kernel_ms_per_tick=round(side.kernel_s * 1000 / len(side.times), 3),
+            kernel_ms_per_tick=round(median(side.kernel_ms), 3),
+            kernel_to_nobody=[
+                round(ms / without, 3) for ms, without in zip(side.kernel_ms, alone, strict=True)
+            ],
         )
         for what, side in sides.items()
     ]
@@ -73,29 +90,39 @@ async def turn(
     async with anyio.create_task_group() as tasks:
         for session in sessions:
             tasks.start_soon(ticks, session)
-    side.kernel_s += meter.used_s()
+    side.kernel_ms.append(meter.ms_per(block * len(sessions))["kernel"])
 
 
 @asynccontextmanager
-async def readers(whole: Installation, folder: Path, what: str) -> AsyncIterator[None]:
-    """Whoever reads meanwhile."""
-    if what == NOBODY:
+async def readers(whole: Installation, folder: Path, what: str, cores: set[int]) -> AsyncIterator[None]:
+    """Whoever reads meanwhile, in processes of their own."""
+    if what in (NOBODY, AGAIN):
         yield
         return
-    environ = {"VAGUS_SERVER": whole.url}
+    environ = {"VAGUS_SERVER": whole.url, "SUBSCRIBERS": str(SUBSCRIBERS)}
+    async with AsyncExitStack() as stack:
+        with placed(cores):
+            await stack.enter_async_context(process("vagus_relay", environ, folder / "relay.log"))
+            if what == MANY:
+                await stack.enter_async_context(
+                    process("benchmarks.feed.crowd", environ, folder / "crowd.log")
+                )
+        yield
 
-    async def read(subscription: vagus.Subscription) -> None:
-        async for delivery in subscription:
-            await delivery.ack()
 
-    async with process("vagus_relay", environ, folder / "relay.log"), AsyncExitStack() as stack:
-        wanted = vagus.Filter(kinds=("RunFinished",))
-        opened = [
-            await stack.enter_async_context(whole.client.subscribe(wanted, start="new"))
-            for _ in range(SUBSCRIBERS if what == MANY else 0)
-        ]
-        async with anyio.create_task_group() as tasks:
-            for subscription in opened:
-                tasks.start_soon(read, subscription)
-            yield
-            tasks.cancel_scope.cancel()
+@contextmanager
+def placed(cores: set[int]) -> Iterator[None]:
+    """Keep this thread, and the processes that it starts meanwhile, on some of the cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def move(pid: int, cores: set[int]) -> None:
+    """Keep a process that runs on some of the cores; threads that it makes later follow."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), cores)

@@ -46,7 +46,9 @@ class CostFigures(msgspec.Struct, frozen=True, kw_only=True):
     ticks: int
     latency: Spread
     kernel_ms_per_tick: float
-    """Processor time."""
+    """Processor time; the median of the turns."""
+    kernel_to_nobody: list[float] = []
+    """Turn by turn, how many times the processor time of the same round's turn without readers."""
 
 
 class FeedReport(msgspec.Struct, frozen=True, kw_only=True):
