@@ -25,8 +25,8 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     subjects: tuple[str, ...]
-    former_subjects: tuple[str, ...] = ()
-    """With which an earlier version made it; exchanged for `subjects` where it stands so."""
+    former_subjects: tuple[tuple[str, ...], ...] = ()
+    """With which earlier versions made it; exchanged for `subjects` where it stands so."""
     retention: Retention = Retention.WORK_QUEUE
     max_age_s: float = 0
     """0: no limit."""
@@ -129,8 +129,13 @@ def queues(
     return (
         StreamSpec(
             name=subjects.named("INBOX"),
-            subjects=(subjects.all_inbox(),),
-            former_subjects=(subjects.all_inbox(), subjects.schedule()),  # before 0.2
+            subjects=tuple(
+                subjects.inbox(role, "*") for role in Role
+            ),  # what no kernel would read is refused
+            former_subjects=(
+                (subjects.all_inbox(),),
+                (subjects.all_inbox(), subjects.schedule()),
+            ),  # before 0.2
             transform=(subjects.all_inbox(), subjects.inbox_transform(partitions)),
             max_msgs=inbox_max_msgs,
         ),
