@@ -28,7 +28,13 @@ from vagus_relay.sinks.webhook import webhook
 
 OLD = "whsec_" + base64.b64encode(b"o" * 32).decode()
 NEW = "whsec_" + base64.b64encode(b"n" * 32).decode()
-ENVIRON = {"OLD": OLD, "NEW": NEW, "TOKEN": "Bearer hush", "SHORT": base64.b64encode(b"short").decode()}
+ENVIRON = {
+    "OLD": OLD,
+    "NEW": NEW,
+    "TOKEN": "Bearer hush",
+    "LINES": "hush\r\nX-More: 1",
+    "SHORT": base64.b64encode(b"short").decode(),
+}
 
 
 def config(url: str, **more: Any) -> WebhookSink:
@@ -120,7 +126,7 @@ async def test_a_receiver_that_is_away_is_tried_again() -> None:
     async with receiver() as receives:
         url = receives.url
     async with webhook("x", config(url), ENVIRON) as sink:
-        with pytest.raises(TryLater, match="no answer: ConnectError"):
+        with pytest.raises(TryLater, match="no answer: ClientConnectorError"):
             await sink.write([given()])
 
 
@@ -158,11 +164,23 @@ async def test_an_answer_that_never_ends_is_not_read_to_its_end() -> None:
         await sink.write([given()])
 
 
-async def test_what_is_no_event_is_poison() -> None:
+@pytest.mark.parametrize(
+    "event", [Given(b"\xff", "s", "main", 1), given(event_id="one\r\nx-more: 1"), given(event_id="\u2028")]
+)
+async def test_what_is_no_event_is_poison(event: Given) -> None:
     async with receiver() as receives, webhook("x", config(receives.url), ENVIRON) as sink:
         with pytest.raises(Poison):
-            await sink.write([Given(b"\xff", "s", "main", 1)])
+            await sink.write([event])
     assert receives.requests == []
+
+
+async def test_connections_are_used_again() -> None:
+    async with receiver() as receives:
+        source, tally = FakeSource(), Tally("x")
+        source.put(event for number in range(8) for event in several(f"s{number}", 10))
+        async with carried(receives, source, tally):
+            await eventually(lambda: tally.delivered == 80)
+    assert receives.connections <= 4
 
 
 @pytest.mark.parametrize(
@@ -176,6 +194,10 @@ async def test_what_is_no_event_is_poison() -> None:
         ({"secrets": (Secret(env="SHORT"),)}, "has 5 bytes: use at least 24"),
         ({"secrets": (Secret(env="TOKEN"),)}, "is not base64"),
         ({"headers": {"Webhook-Id": Secret(env="TOKEN")}}, "Webhook-Id is set by Vagus"),
+        (
+            {"headers": {"X-Key": Secret(env="LINES")}},
+            "the header 'X-Key' is not printable ASCII in one line",
+        ),
         ({"ca_file": "/nowhere.pem"}, "ca_file /nowhere.pem"),
     ],
 )

@@ -51,6 +51,8 @@ class Receiver:
     requests: list[Request] = field(default_factory=list)
     taken: list[Request] = field(default_factory=list)
     """Those that were answered with 200."""
+    connections: int = 0
+    """So many were opened."""
     port: int = 0
     scheme: str = "http"
 
@@ -60,6 +62,7 @@ class Receiver:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
+        self.connections += 1
         with suppress(OSError, asyncio.IncompleteReadError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 first, *lines = head.decode().strip().split("\r\n")

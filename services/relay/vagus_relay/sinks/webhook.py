@@ -5,6 +5,7 @@ that knows any of them accepts it: that is how one is replaced by another.
 """
 
 import base64
+import re
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from vagus_relay.sinks.encoding import Format, encode, prepare
 from vagus_relay.sinks.port import Delivery, Poison, TryLater
 
 try:
-    import httpx
+    import aiohttp
     from standardwebhooks import Webhook as Signer
 except ImportError as missing:
     raise SettingsError("a webhook sink needs more packages: install vagus[webhook]") from missing
@@ -30,8 +31,12 @@ ANSWER_BYTES: Final = 64 * 1024
 """What is read of an answer's body, so that the connection can be used again; nothing of it is kept."""
 SECRET_BYTES: Final = 24
 """A shorter one can be guessed; Standard Webhooks asks for 24 to 64."""
+IDLE_S: Final = 4.0
+"""How long a connection is kept of which nobody has need: less than the five seconds of many receivers."""
 _TRY_LATER: Final = (429, 503)
 """With these a receiver may say when, in `Retry-After`."""
+_UNSENDABLE: Final = re.compile(r"[^\x20-\x7e\t]")
+"""What no header may hold."""
 _OWN: Final = (
     "content-type",
     "content-length",
@@ -46,7 +51,12 @@ class Webhook:
     """One receiver."""
 
     def __init__(
-        self, client: httpx.AsyncClient, url: str, signers: Sequence[Signer], form: Format, timeout_s: float
+        self,
+        client: aiohttp.ClientSession,
+        url: str,
+        signers: Sequence[Signer],
+        form: Format,
+        timeout_s: float,
     ) -> None:
         self._client = client
         self._url = url
@@ -61,30 +71,32 @@ class Webhook:
                 message = encode(delivery.line, self._format)
                 event = envelope.read(delivery.line)
                 signed = sign(self._signers, event.event_id, datetime.now(UTC), message.body)
+                headers = _sendable(message.headers | signed)
             except Malformed as error:
                 raise Poison(delivery, error.message) from error
-            await self._post(message.headers | signed, message.body)
+            await self._post(headers, message.body)
 
     async def _post(self, headers: Mapping[str, str], body: bytes) -> None:
         try:
             with anyio.fail_after(self._timeout_s):
-                async with self._client.stream(
-                    "POST", self._url, content=body, headers=dict(headers)
+                async with self._client.post(
+                    self._url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,  # who answers for the URL is who gets the events
                 ) as answer:
                     size = 0
-                    async for piece in answer.aiter_raw():
+                    async for piece in answer.content.iter_any():
                         size += len(piece)
                         if size > ANSWER_BYTES:
                             break
         except TimeoutError as error:
             raise TryLater(f"no answer within {self._timeout_s:g} s") from error
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise TryLater(f"no answer: {type(error).__name__}: {error}") from error
-        if not answer.is_success:
-            after_s = (
-                _seconds(answer.headers.get("retry-after")) if answer.status_code in _TRY_LATER else None
-            )
-            raise TryLater(f"answered {answer.status_code}", after_s)
+        if not 200 <= answer.status < 300:
+            after_s = _seconds(answer.headers.get("retry-after")) if answer.status in _TRY_LATER else None
+            raise TryLater(f"answered {answer.status}", after_s)
 
 
 def sign(signers: Sequence[Signer], message_id: str, now: datetime, body: bytes) -> dict[str, str]:
@@ -100,6 +112,14 @@ def sign(signers: Sequence[Signer], message_id: str, now: datetime, body: bytes)
     }
 
 
+def _sendable(headers: dict[str, str]) -> dict[str, str]:
+    """These headers; `Malformed` if one of them would not be the header that it is."""
+    for key, value in headers.items():
+        if _UNSENDABLE.search(value):
+            raise Malformed(f"not for a header: {key} {value[:80]!r}")
+    return headers
+
+
 @asynccontextmanager
 async def webhook(name: str, config: WebhookSink, environ: Mapping[str, str]) -> AsyncIterator[Webhook]:
     """The sink of this name. `SettingsError` on a URL or a secret that cannot be used."""
@@ -109,13 +129,17 @@ async def webhook(name: str, config: WebhookSink, environ: Mapping[str, str]) ->
     headers = {key: secret.read(environ) for key, secret in config.headers.items()}
     if wrong := [key for key in headers if key.lower() in _OWN]:
         raise SettingsError(f"sink {name}: the header {wrong[0]} is set by Vagus itself")
-    async with httpx.AsyncClient(
-        follow_redirects=False,  # who answers for the URL is who gets the events
+    if unfit := [key for key, value in headers.items() if _UNSENDABLE.search(key + value)]:
+        raise SettingsError(f"sink {name}: the header {unfit[0]!r} is not printable ASCII in one line")
+    async with aiohttp.ClientSession(
+        auto_decompress=False,  # nothing of an answer is read but its status
+        connector=aiohttp.TCPConnector(
+            limit=config.concurrency, keepalive_timeout=IDLE_S, ssl=_trust(name, config)
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
         headers={"user-agent": "vagus", **headers},
-        limits=httpx.Limits(max_connections=config.concurrency),
-        timeout=config.timeout_s,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `_post` has one for everything
         trust_env=False,  # no proxy and no password that the file of sinks does not name
-        verify=_trust(name, config),
     ) as client:
         yield Webhook(client, config.url, signers, config.format, config.timeout_s)
 
