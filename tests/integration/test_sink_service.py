@@ -17,8 +17,12 @@ from tests.kit.documents import ROOT
 from tests.kit.firehose import Firehose
 from tests.kit.receiver import OK, Request, receiver, status
 from tests.kit.waiting import eventually
+from vagus.contract import streams
 from vagus.contract.events import UserMessage
+from vagus.contract.messages import decode
 from vagus.contract.subjects import Subjects
+from vagus.contract.subscriptions import Checkpoint
+from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.runtime.settings import read_settings
 from vagus.sdk.deadletters import DeadLetters
@@ -71,6 +75,29 @@ async def test_what_a_receiver_refuses_is_a_dead_letter_of_its_sink(
             )
     assert letter.reason.startswith("subscription hook: not delivered within")
     assert [(r.session, r.sequence) for r in receives.taken if r.session == "a"] == [("a", 1), ("a", 3)]
+
+
+async def test_the_time_a_receiver_has_refused_survives_the_process(
+    bus: Bus, subjects: Subjects, firehose: Firehose
+) -> None:
+    bucket = Bucket(bus, subjects.named(streams.SUBSCRIPTIONS))
+
+    async def noted() -> bool:
+        """Whether it is written down, where it stays whatever becomes of the process."""
+        entries = await bucket.entries("hook.*")
+        return any(tried_s > 0.5 for e in entries for tried_s in decode(e.value, Checkpoint).tried_s.values())
+
+    async with receiver(lambda _: status(500)) as receives:
+        await firehose.put("a")
+        async with serving(bus, subjects, {"hook": hook(receives.url, retry_first_s=0.05)}):
+            await eventually(noted, timeout_s=60)
+        before = len(receives.requests)
+        async with serving(bus, subjects, {"hook": hook(receives.url, retry_for_s=0.5, retry_first_s=0.05)}):
+            (letter,) = await eventually(
+                lambda: DeadLetters(bus=bus, subjects=subjects).all("a", after=0, limit=9), timeout_s=60
+            )
+        assert len(receives.requests) == before + 1, "its time was up: one more attempt, and no second one"
+    assert letter.reason.startswith("subscription hook: not delivered within")
 
 
 async def test_a_sink_gets_what_it_asks_for(bus: Bus, subjects: Subjects, firehose: Firehose) -> None:

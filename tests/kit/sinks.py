@@ -24,12 +24,17 @@ class Given:
     sequence: int
     reason: str | None = None
     """Why it was buried."""
+    failing_since: float | None = None
+    """What was noted."""
     acked: list["Given"] | None = None
     """Where it is noted that it was acknowledged."""
 
     async def ack(self) -> None:
         assert self.acked is not None
         self.acked.append(self)
+
+    async def note_failing(self, since: float) -> None:
+        self.failing_since = since
 
     async def bury(self, reason: str) -> None:
         self.reason = reason

@@ -132,6 +132,35 @@ async def test_a_session_that_fails_for_too_long_goes_to_the_dead_letters_until_
     assert tally.failed == 4
 
 
+async def test_a_sink_that_begins_anew_goes_on_with_the_time_of_a_session_that_fails() -> None:
+    now = 0.0
+    source, tally = FakeSource(), Tally("x")
+    sink = FakeSink(fail=Failing(10**9))
+    (event,) = events = several("s", 1)
+    source.put(events)
+    async with running(Lanes(source, sink, tally, patience=QUICK, clock=lambda: now)):
+        await eventually(lambda: tally.retries)
+    source.given.clear()
+    source.put(events)
+    now = 86_401.0
+    async with running(Lanes(source, sink, tally, patience=QUICK, clock=lambda: now)):
+        await eventually(lambda: tally.failed)
+    assert (event.failing_since, event.reason) == (0, "not delivered within 24 h: away")
+
+
+async def test_what_comes_after_what_was_given_up_is_given_up_by_the_next_process_too() -> None:
+    now = 0.0
+    source, tally = FakeSource(), Tally("x")
+    sink = FakeSink(fail=Failing(10**9))
+    events = several("s", 2)
+    source.put(events)
+    async with running(Lanes(source, sink, tally, patience=QUICK, clock=lambda: now)):
+        await eventually(lambda: tally.retries)
+        now = 86_401.0
+        await eventually(lambda: tally.failed == 2)
+    assert [event.failing_since for event in events] == [0, 0]
+
+
 async def test_no_more_is_taken_than_is_held_at_most() -> None:
     source, tally = FakeSource(), Tally("x")
     sink = FakeSink(fail=Failing(10**9))

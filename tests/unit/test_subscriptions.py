@@ -252,6 +252,19 @@ def test_what_was_open_is_read_again_and_nothing_else() -> None:
     assert position.checkpoint(None) == Checkpoint(position=9, open={6: 0})
 
 
+def test_a_share_tells_its_next_holder_how_long_an_event_has_failed() -> None:
+    position = Position(Checkpoint(position=9, open={3: 0, 6: 0}), 1000)
+    assert position.failing_since(3) is None
+    position.failing(3, 1040.5)
+    position.failing(7, 1040.5)  # not open: it is done
+    written = position.checkpoint("me", 1100)
+    assert written.tried_s == {3: 59.5}
+    position = Position(written, 5)  # another process, whose clock is another, and much later
+    assert (position.failing_since(3), position.failing_since(6)) == (-54.5, None)
+    position.settle(3)
+    assert position.checkpoint("me", 10).tried_s == {}
+
+
 def test_what_others_have_done_meanwhile_counts_as_looked_at() -> None:
     position = Position(Checkpoint(position=1))
     assert position.passed(8) is False

@@ -81,8 +81,25 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A sequence of the stream."""
     open: dict[int, int] = msgspec.field(default_factory=dict)
     """What is not done, with how often it has failed."""
+    tried_s: dict[int, float] = msgspec.field(default_factory=dict)
+    """Of what is open, for how many seconds its holders had failed with it when this was written; that
+    nobody held the share is no part of it. Only of subscribers that ask for it."""
     holder: str | None = None
     """The lease of who works on it; None: it was put down in good order."""
+
+
+class Revived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A dead letter that a durable subscription is given again.
+
+    It is under `<name>.<partition>.<session>.<letter>`, the letter's id. Whoever holds the partition removes it when it is done.
+    """
+
+    position: int
+    """Of the event in the stream, where it may be no more."""
+    event: msgspec.Raw
+    """As it stands on the log."""
+    attempts: int = 0
+    """How often it was handed out since it came back."""
 
 
 @lru_cache(maxsize=4096)

@@ -33,7 +33,8 @@ class Lanes:
 
     A session that fails waits for its next attempt without holding anything but its events, so that the
     others go on. When it has failed for `give_up_s`, its next event goes to the dead letters, and so does
-    each that fails after it, until one is delivered.
+    each that fails after it, until one is delivered. Since when it has failed is noted with its event, and
+    survives this process; the time in which no process tries is not counted.
     """
 
     def __init__(
@@ -107,13 +108,15 @@ class Lanes:
 
     async def _attempt(self, session: str, taken: Taken, failures: int) -> float | None:
         """None: it is delivered or given up; else how long to wait before it is tried again."""
+        if (since := self._failing.get(session)) is not None:
+            await taken.note_failing(since)
         try:
             async with self._slots:
                 await self._sink.write((taken,))
         except Poison as poison:
             await self._bury(taken, poison.message)
         except Transient as error:
-            failed_s = self._clock() - self._since(session)
+            failed_s = self._clock() - await self._failed(taken)
             if failed_s >= self._give_up_s:
                 await self._bury(taken, f"not delivered within {self._give_up_s / 3600:g} h: {error}")
                 return None
@@ -130,11 +133,15 @@ class Lanes:
             self._tally.delivered += 1
         return None
 
-    def _since(self, session: str) -> float:
-        """Since when a session has failed: since now, if it was well."""
-        if session not in self._failing and len(self._failing) >= FAILING:
-            del self._failing[next(iter(self._failing))]  # the first; it has hardly anything left to deliver
-        return self._failing.setdefault(session, self._clock())
+    async def _failed(self, taken: Taken) -> float:
+        """Since when a session has failed of which this event has: since now, if it was well."""
+        if (since := self._failing.get(taken.session_id)) is None:
+            if len(self._failing) >= FAILING:
+                del self._failing[next(iter(self._failing))]  # the first; it has hardly anything left
+            since = self._clock() if taken.failing_since is None else taken.failing_since
+            self._failing[taken.session_id] = since
+            await taken.note_failing(since)
+        return since
 
     async def _bury(self, taken: Taken, reason: str) -> None:
         await taken.bury(reason)

@@ -9,6 +9,15 @@ from vagus_relay.sinks.port import Delivery
 class Taken(Delivery, Protocol):
     """A delivery that is ours until it is acknowledged or buried."""
 
+    @property
+    def failing_since(self) -> float | None:
+        """What `note_failing` was told, here or by a process that had it before; in this process's time."""
+        ...
+
+    async def note_failing(self, since: float) -> None:
+        """Delivering it has failed since then: have that survive this process."""
+        ...
+
     async def ack(self) -> None:
         """It is delivered; never give it again."""
         ...

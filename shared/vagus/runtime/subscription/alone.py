@@ -32,3 +32,7 @@ class Alone:
     def failed(self, item: Item) -> None:
         """One event has failed once more."""
         self.held[0].position.failed(item.position, item.failures)
+
+    def failing(self, item: Item, since: float) -> None:
+        """Delivering one event has failed since then."""
+        self.held[0].position.failing(item.position, since)

@@ -24,7 +24,11 @@ class Item:
     """On its branch."""
     event_id: str
     line: bytes
+    revived: str = ""
+    """Its key, if it was a dead letter; it is then in no checkpoint."""
     failures: int = 0
+    failing_since: float | None = None
+    """Since when whoever had it has failed to deliver it, as far as they had that noted."""
     handed: int = 0
     """How often it was handed out here."""
 

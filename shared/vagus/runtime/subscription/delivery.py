@@ -24,6 +24,10 @@ class Settling(Protocol):
         """It can never be done."""
         ...
 
+    def failing(self, item: Item, handed: int, since: float) -> None:
+        """Have it noted since when delivering it has failed."""
+        ...
+
 
 class Delivery:
     """An event that is ours until it is settled, once: by `ack`, `fail` or `bury`; later attempts do nothing.
@@ -92,6 +96,18 @@ class Delivery:
     async def bury(self, reason: str) -> None:
         """It can never be done: it goes to the dead letters at once. Its session waits until it is there."""
         self._desk.give_up(self._item, self._handed, reason)
+
+    @property
+    def failing_since(self) -> float | None:
+        """What `note_failing` was told, by this process or by one that had the event before."""
+        return self._item.failing_since
+
+    async def note_failing(self, since: float) -> None:
+        """Have it written down that delivering this has failed since then (`anyio.current_time`); no more.
+
+        Whoever has this event next is told, by its own clock, and without the time in which nobody had it.
+        """
+        self._desk.failing(self._item, self._handed, since)
 
     def __repr__(self) -> str:
         return f"Delivery({self.session_id}/{self.branch_id} {self.sequence} {self.kind})"

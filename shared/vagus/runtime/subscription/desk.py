@@ -25,7 +25,23 @@ LOOK_S: Final = 0.5
 """How often somebody who waits looks whether the shares are still ours."""
 
 
-class Holding(Protocol):
+class Record(Protocol):
+    """Where is written down what becomes of events."""
+
+    async def note(self, items: Collection[Item]) -> None:
+        """These are about to be handed out."""
+        ...
+
+    def settled(self, item: Item) -> None:
+        """One event is done."""
+        ...
+
+    def failed(self, item: Item) -> None:
+        """One event has failed once more."""
+        ...
+
+
+class Holding(Record, Protocol):
     """The shares of one participant."""
 
     read_to: int
@@ -45,16 +61,8 @@ class Holding(Protocol):
         """Nothing after this was looked at: it is no more."""
         ...
 
-    async def note(self, items: Collection[Item]) -> None:
-        """These are about to be handed out."""
-        ...
-
-    def settled(self, item: Item) -> None:
-        """One event is done."""
-        ...
-
-    def failed(self, item: Item) -> None:
-        """One event has failed once more."""
+    def failing(self, item: Item, since: float) -> None:
+        """Delivering one event has failed since then."""
         ...
 
 
@@ -68,10 +76,19 @@ class Desk:
         bench: Where events wait.
         shares: Whose they are.
         retry_s: Before what has failed once comes again; then twice as long each time.
+        revivals: For those that were dead letters; None if there can be none.
     """
 
     def __init__(
-        self, bus: Bus, subjects: Subjects, name: str, *, bench: Bench, shares: Holding, retry_s: float
+        self,
+        bus: Bus,
+        subjects: Subjects,
+        name: str,
+        *,
+        bench: Bench,
+        shares: Holding,
+        retry_s: float,
+        revivals: Record | None = None,
     ) -> None:
         self._bus = bus
         self._subjects = subjects
@@ -79,6 +96,7 @@ class Desk:
         self._bench = bench
         self._shares = shares
         self._retry_s = retry_s
+        self._revivals = revivals or shares
         self._bell = asyncio.Event()
         self._dead: deque[tuple[Item, str]] = deque()
         self._dying: set[Item] = set()
@@ -126,7 +144,8 @@ class Desk:
                 self._give_up(item, "whoever had it ended before it was done")
         items = [item for item in items if item not in self._dying]
         try:
-            await self._shares.note(items)
+            await self._shares.note([item for item in items if not item.revived])
+            await self._revivals.note([item for item in items if item.revived])
         except (OutcomeUnknown, Unavailable) as error:
             log.info("subscription %s hands out nothing: %s", self._name, error)
             for item in reversed(items):
@@ -152,8 +171,14 @@ class Desk:
         else:
             wait_s = min(RETRY_MOST_S, self._retry_s * 2**item.failures)
             self._bench.fail(item, anyio.current_time() + wait_s)
-            self._shares.failed(item)
+            self._record(item).failed(item)
         self.ring()
+
+    def failing(self, item: Item, handed: int, since: float) -> None:
+        """Have it noted since when delivering it has failed, if it is still out as it was `handed` out."""
+        if self._is_out(item, handed):
+            item.failing_since = since
+            self._shares.failing(item, since)
 
     def give_up(self, item: Item, handed: int, reason: str) -> None:
         """It can never be done, if it is still out as it was `handed` out."""
@@ -166,15 +191,18 @@ class Desk:
 
     def _done(self, item: Item) -> None:
         self._bench.settle(item)
-        self._shares.settled(item)
+        self._record(item).settled(item)
         self.ring()
 
     def _give_up(self, item: Item, reason: str) -> None:
         """It goes to the dead letters; until it is there its session waits."""
         self._dying.add(item)
         self._dead.append((item, reason))
-        self._shares.failed(item)
+        self._record(item).failed(item)
         self.ring()
+
+    def _record(self, item: Item) -> Record:
+        return self._revivals if item.revived else self._shares
 
     async def bury(self) -> None:
         """Make dead letters of what was given up, for ever."""

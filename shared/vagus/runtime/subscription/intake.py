@@ -122,6 +122,7 @@ class Intake:
             event_id=message.headers.get("Nats-Msg-Id", ""),
             line=message.data,
             failures=share.position.take(position),
+            failing_since=share.position.failing_since(position),
         )
         self._desk.put(item)
 

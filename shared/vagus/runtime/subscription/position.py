@@ -1,4 +1,4 @@
-"""How far one share of a subscription has come. Pure."""
+"""How far one share of a subscription has come. Pure: the time comes from outside."""
 
 from collections.abc import Iterable
 
@@ -8,11 +8,12 @@ from vagus.contract.subscriptions import Checkpoint
 class Position:
     """All up to `upto` was looked at; of that, what is open is not done."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, now: float = 0.0) -> None:
         self._upto = checkpoint.position
         self._open = dict(checkpoint.open)
         self._missing = set(checkpoint.open)
         """Open, and not here: to be read again."""
+        self._failing_since = {position: now - tried_s for position, tried_s in checkpoint.tried_s.items()}
 
     @property
     def floor(self) -> int:
@@ -33,9 +34,18 @@ class Position:
         """An open event has failed so often."""
         self._open[position] = failures
 
+    def failing_since(self, position: int) -> float | None:
+        """Since when holders have failed with an open event, the time left out in which it had none."""
+        return self._failing_since.get(position)
+
+    def failing(self, position: int, since: float) -> None:
+        """Holders have failed with an open event since then."""
+        if position in self._open:
+            self._failing_since[position] = since
+
     def settle(self, position: int) -> None:
         """It is done."""
-        self._open.pop(position, None)
+        self._forget(position)
 
     def leave(self, positions: Iterable[int]) -> None:
         """These are open, and not here any more."""
@@ -47,7 +57,7 @@ class Position:
         gone = {missing for missing in self._missing if missing <= position}
         self._missing -= gone
         for missing in gone:
-            del self._open[missing]
+            self._forget(missing)
         return bool(gone)
 
     def set_back(self, position: int) -> None:
@@ -55,8 +65,13 @@ class Position:
         self._upto = min(self._upto, position)
         for missing in {missing for missing in self._missing if missing > position}:
             self._missing.remove(missing)
-            del self._open[missing]
+            self._forget(missing)
 
-    def checkpoint(self, holder: str | None) -> Checkpoint:
+    def checkpoint(self, holder: str | None, now: float = 0.0) -> Checkpoint:
         """It, to be written down."""
-        return Checkpoint(position=self._upto, open=dict(self._open), holder=holder)
+        tried_s = {position: round(now - since, 3) for position, since in self._failing_since.items()}
+        return Checkpoint(position=self._upto, open=dict(self._open), tried_s=tried_s, holder=holder)
+
+    def _forget(self, position: int) -> None:
+        self._open.pop(position, None)
+        self._failing_since.pop(position, None)

@@ -179,7 +179,8 @@ class Shares:
             log.warning(
                 "subscription %s: %s is gone, share %d goes on here", self._name, old.holder, partition
             )
-        return Share(partition, Position(old), revision, SUSPECTS if died else 0)
+        position = Position(old, anyio.current_time())
+        return Share(partition, position, revision, SUSPECTS if died else 0)
 
     async def write(self, share: Share) -> bool:
         """Write down how far a share is; False: it is ours no more. Raises as a bucket."""
@@ -197,7 +198,8 @@ class Shares:
                 "subscription %s: events were dropped by the server before they were done", self._name
             )
         share.written_at = anyio.current_time()
-        key, value = self._key(share.partition), msgspec.json.encode(share.position.checkpoint(holder))
+        checkpoint = share.position.checkpoint(holder, share.written_at)
+        key, value = self._key(share.partition), msgspec.json.encode(checkpoint)
         try:
             share.revision = await self._bucket.update(key, value, share.revision)
         except Conflict:
@@ -254,12 +256,20 @@ class Shares:
             share.position.failed(item.position, item.failures)
             share.changed = True
 
+    def failing(self, item: Item, since: float) -> None:
+        """Delivering one event has failed since then."""
+        share = self._shares.get(item.partition)
+        if share is not None:
+            share.position.failing(item.position, since)
+            share.changed = True
+
     async def leave(self, *, broken: bool) -> None:
         """Put everything down; what is in hand counts as failed if we are `broken`."""
         with anyio.move_on_after(LEAVE_S, shield=True):
             for share in tuple(self._shares.values()):
                 for item in self._bench.hand_of(share.partition):
-                    share.position.failed(item.position, item.failures + broken)
+                    if not item.revived:
+                        share.position.failed(item.position, item.failures + broken)
                 try:
                     await self._put_down(share)
                 except VagusError as error:
