@@ -43,7 +43,7 @@ def shown(status: Status) -> None:
             "AGAIN",
             "OLDEST",
             rows=[_queue(queue) for queue in status.queues],
-            empty="no queues: the first process makes them",
+            empty="no queue could be read" if status.problems else "no queues: the first process makes them",
         )
     )
     if status.problems:
