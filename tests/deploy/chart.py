@@ -35,6 +35,23 @@ CASES: dict[str, dict[str, Any]] = {
         "rules": {"enabled": True},
         "keda": {"enabled": True},
         "kernel": {"replicas": 5, "provider": "anthropic:claude", "egress": [{"ports": [{"port": 443}]}]},
+        "sink": {
+            "enabled": True,
+            "sinks": {
+                "audit": {
+                    "type": "webhook",
+                    "url": "https://example.org/hooks",
+                    "secrets": [{"env": "AUDIT_SECRET"}],
+                }
+            },
+            "env": [
+                {
+                    "name": "AUDIT_SECRET",
+                    "valueFrom": {"secretKeyRef": {"name": "vagus-sinks", "key": "audit"}},
+                }
+            ],
+            "egress": [{"ports": [{"port": 443}]}],
+        },
         "networkPolicies": {"clients": [{"namespaceSelector": {"matchLabels": {"team": "data"}}}]},
         "toolrunner": {
             "pools": {

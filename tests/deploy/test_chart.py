@@ -12,6 +12,8 @@ import yaml
 from jsonschema import Draft7Validator, ValidationError
 
 from tests.deploy.chart import CASES, CHART, GOLDEN, KEY, RULES, helm, rendered, staged, users
+from vagus_relay.sinks.configuration import WebhookSink, read_sinks
+from vagus_relay.sinks.secret import Secret
 
 KUBERNETES = "1.33"
 CUSTOM = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
@@ -115,6 +117,15 @@ def test_each_pod_has_the_key_of_its_own_user_and_only_gates_sign() -> None:
         assert environment(found)["VAGUS_INBOX_PREFIX"] == f"_INBOX_{user}"
         assert environment(found)["VAGUS_PROVISION"] == "false"
         assert ("vagus-grant" in secrets) == (user == "policygate")
+
+
+def test_sinks_are_told_what_they_carry_and_where_their_secrets_are() -> None:
+    (sink,) = [f for f in of("everything", "Deployment") if pod(f)["containers"][0]["name"] == "sink"]
+    found = read_sinks(environment(sink)["VAGUS_SINKS"])
+    assert found == {
+        "audit": WebhookSink(url="https://example.org/hooks", secrets=(Secret(env="AUDIT_SECRET"),))
+    }
+    assert pod(sink)["containers"][0]["image"].endswith("vagus-sink:1.2.3")
 
 
 def test_each_pool_is_scaled_by_what_waits_for_it() -> None:

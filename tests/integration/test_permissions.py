@@ -66,6 +66,17 @@ FORBIDDEN = (
     (User.KERNEL, "$KV.VAGUS_TICKETS.t"),
     (User.RELAY, SUBJECTS.log("s", "main")),
     (User.RELAY, SUBJECTS.inbox(Role.COMMAND, "s")),
+    (User.SINK, SUBJECTS.event("s", "main", "Kind")),
+    (User.SINK, SUBJECTS.log("s", "main")),
+    (User.SINK, SUBJECTS.inbox(Role.COMMAND, "s")),
+    (User.SINK, SUBJECTS.answer("s")),
+    (User.SINK, SUBJECTS.dead("kernel")),
+    (User.SINK, "$KV.VAGUS_SESSIONS.s"),
+    (User.SINK, "$KV.VAGUS_MEMBERS.kernel.k"),
+    (User.SINK, "$JS.API.STREAM.PURGE.VAGUS_EVENTS"),
+    (User.SINK, "$JS.API.STREAM.MSG.GET.VAGUS_S_s"),
+    (User.SINK, "$JS.API.CONSUMER.CREATE.VAGUS_S_s.mine.vagus.session.s.main"),
+    (User.SINK, "$JS.API.DIRECT.GET.OBJ_VAGUS_BLOBS"),
 )
 
 
@@ -165,7 +176,7 @@ async def _until(session: vagus.Session, kind: str):
 async def test_nobody_says_what_is_another_ones_to_say(tmp_path: Path) -> None:
     async with secured(tmp_path) as server:
         await provisioned(server)
-        for user in PROCESSES.keys() | {User.CLIENT}:
+        for user in PROCESSES.keys() | {User.CLIENT, User.SINK}:
             async with connect(server.url, name=user, access=server.secrets.access(user)) as bus:
                 for forbidden in (subject for who, subject in FORBIDDEN if who is user):
                     await bus.publish(forbidden)

@@ -17,7 +17,7 @@ from tests.kit.command_line import vagus
 from tests.kit.firehose import Firehose
 from tests.kit.postgres import PostgresServer
 from tests.kit.processes import process
-from tests.kit.receiver import receiver
+from tests.kit.receiver import OK, Request, receiver, status
 from tests.kit.secured import secured
 from tests.kit.up import ENVIRON
 from tests.kit.waiting import eventually
@@ -26,6 +26,7 @@ from vagus.contract.permissions import User
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus, connect
 from vagus.runtime.provision import ensure, ensure_firehose
+from vagus.sdk.deadletters import DeadLetters
 
 MODULE = "vagus_relay.sinks"
 KILLS = 1
@@ -128,8 +129,20 @@ async def test_what_only_the_operator_can_mend_ends_the_process_with_one_line(
     assert SECRET not in running.log.read_text()
 
 
-async def test_a_sink_needs_no_more_than_a_client_may(tmp_path: Path) -> None:
-    async with secured(tmp_path) as server, receiver() as receives:
+@pytest.mark.parametrize("user", [User.SINK, User.CLIENT])
+async def test_a_sink_needs_no_more_than_its_user_may(user: User, tmp_path: Path) -> None:
+    """It reads by owner and by several kinds, delivers, and gives up what is refused."""
+
+    def answer(request: Request) -> bytes:
+        return status(500) if request.sequence == 1 else OK
+
+    sink = {
+        "owner": "ada",
+        "kinds": ["UserMessage", "ErrorRaised"],
+        "retry_for_s": 0.2,
+        "retry_first_s": 0.05,
+    }
+    async with secured(tmp_path) as server, receiver(answer) as receives:
         names = Subjects()
         async with connect(
             server.url, name="operator", access=server.secrets.access(User.OPERATOR)
@@ -137,17 +150,22 @@ async def test_a_sink_needs_no_more_than_a_client_may(tmp_path: Path) -> None:
             await ensure(operator, names)
             await ensure_firehose(operator, names, streams.events(names))
             firehose = Firehose(operator, names)
-            await firehose.put("a")
+            await firehose.own("a", "ada")
+            for _ in range(2):
+                await firehose.put("a")
             settings = {
                 "VAGUS_SERVER": server.url,
                 "VAGUS_PROVISION": "false",
-                "VAGUS_SINKS": msgspec.json.encode({"sinks": {"hook": hook(receives.url)}}).decode(),
+                "VAGUS_SINKS": msgspec.json.encode({"sinks": {"hook": hook(receives.url, **sink)}}).decode(),
                 "SECRET": SECRET,
-            } | server.secrets.environ(User.CLIENT)
+            } | server.secrets.environ(user)
             async with process(MODULE, settings, tmp_path / "log") as running:
                 await eventually(lambda: receives.taken, timeout_s=60)
                 running.send(signal.SIGTERM)
                 assert await running.ended(60) == 0
+            assert await DeadLetters(bus=operator, subjects=names).all("a", after=0, limit=9)
+        if user is User.SINK:  # a client may not listen for its drain, and it works without
+            assert server.violations() == []
 
 
 async def test_vagus_sink_postgres_fills_a_database_until_ctrl_c(

@@ -47,7 +47,7 @@ async def test_a_subscription_gives_the_lines_of_the_logs(
         assert told == {hers.id, his.id}
 
 
-@pytest.mark.parametrize("user", [User.CLIENT, User.RELAY])
+@pytest.mark.parametrize("user", [User.CLIENT, User.RELAY, User.SINK])
 async def test_programs_and_sinks_may_subscribe_as_what_they_are(user: User, tmp_path: Path) -> None:
     subjects = Subjects()
     async with (

@@ -62,11 +62,24 @@ def who(subject: str, verb: str = "publish") -> set[User]:
         ("$JS.API.CONSUMER.MSG.NEXT.VAGUS_TOOLS.pool-default-high", {User.TOOLRUNNER}),
         ("$JS.API.CONSUMER.CREATE.VAGUS_S_s.x.vagus.session.s.main", {User.CLIENT, User.RELAY}),
         ("$JS.API.CONSUMER.CREATE.VAGUS_S_s.x.vagus.inbox.0.command.s", set()),
+        (
+            "$JS.API.CONSUMER.CREATE.VAGUS_EVENTS.x.vagus.event.s.main.Kind",
+            {User.CLIENT, User.RELAY, User.SINK},
+        ),
+        ("$KV.VAGUS_SUBSCRIPTIONS.billing.0", {User.CLIENT, User.RELAY, User.SINK}),
+        (SUBJECTS.dead("subscription.s"), {User.CLIENT, User.RELAY, User.SINK}),
         ("$JS.API.CONSUMER.CREATE.VAGUS_GATE.gate.vagus.gate.*", {User.POLICYGATE}),
     ],
 )
 def test_what_is_said_is_said_by_these_users_alone(subject: str, users: set[User]) -> None:
     assert who(subject) == users
+
+
+def test_a_sink_may_do_nothing_that_a_client_may_not_but_be_drained() -> None:
+    sink, client = GRANTED[User.SINK], GRANTED[User.CLIENT]
+    own, boss = (f"{inbox_prefix(user)}.>" for user in (User.SINK, User.OPERATOR))
+    assert set(sink.publish) - set(client.publish) == {own, boss}
+    assert set(sink.subscribe) == {own, SUBJECTS.drain("sink", "*")}
 
 
 def test_nobody_hears_what_another_user_is_told() -> None:

@@ -24,6 +24,8 @@ class User(StrEnum):
     TOOLRUNNER = "toolrunner"
     APPROVER = "approver"
     RELAY = "relay"
+    SINK = "sink"
+    """Carries events into other systems: reads the firehose, and writes its progress and dead letters."""
     CLIENT = "client"
     """Programs and people: SDK, CLI, consumers of events."""
     OPERATOR = "operator"
@@ -54,6 +56,7 @@ def permissions(subjects: Subjects) -> dict[User, Permissions]:
         User.TOOLRUNNER: _runner(subjects),
         User.APPROVER: _approver(subjects),
         User.RELAY: _relay(subjects),
+        User.SINK: _sink(subjects),
         User.CLIENT: _client(subjects),
     }
     found = {
@@ -199,7 +202,7 @@ def _relay(subjects: Subjects) -> _Pair:
         *_reads(subjects, streams.RELAYED, streams.SUBSCRIPTIONS, streams.SESSIONS, streams.ARCHIVED),
         *_reads(subjects, streams.ERASED),
         *_blobs(subjects, write=False),
-        *_subscriber(subjects),  # sinks
+        *_subscriber(subjects),  # as which sinks ran before they had a user
         *_process(subjects, "relay"),
     )
     return publish, (
@@ -208,6 +211,21 @@ def _relay(subjects: Subjects) -> _Pair:
         subjects.drain("relay", "*"),
         subjects.all_feeds(),
     )
+
+
+def _sink(subjects: Subjects) -> _Pair:
+    events = subjects.named("EVENTS")
+    publish = (
+        *_stream(events, "INFO"),
+        f"$JS.API.CONSUMER.CREATE.{events}.>",  # several filters stand in the request alone
+        f"$JS.API.CONSUMER.MSG.NEXT.{events}.*",
+        f"$JS.API.CONSUMER.DELETE.{events}.*",
+        _writes(subjects, streams.SUBSCRIPTIONS),
+        *_reads(subjects, streams.SUBSCRIPTIONS, streams.SESSIONS, streams.MEMBERS),
+        *_subscriber(subjects),
+        f"{inbox_prefix(User.OPERATOR)}.>",  # the answer to a drain
+    )
+    return publish, (subjects.drain("sink", "*"),)
 
 
 def _client(subjects: Subjects) -> _Pair:

@@ -127,6 +127,11 @@ relay:
   user: relay
   settings: {{ toJson $values.relay }}
   environment: {}
+sink:
+  user: sink
+  settings: {{ toJson $values.sink }}
+  environment:
+    VAGUS_SINKS: {{ toJson (dict "sinks" $values.sink.sinks) | quote }}
 {{- range $name, $pool := $values.toolrunner.pools }}
 {{- $settings := mergeOverwrite (deepCopy $values.toolrunner.defaults) $pool }}
 toolrunner-{{ $name }}:
