@@ -31,7 +31,7 @@ from vagus.contract.schedules import Dropped, Schedules
 from vagus.contract.sessions import BranchInfo, BranchMergeResult, SessionManifest, SessionSummary, TickOutput
 from vagus.contract.state import BudgetState
 from vagus.contract.subjects import Subjects
-from vagus.contract.subscriptions import Checkpoint, Subscribed
+from vagus.contract.subscriptions import Checkpoint, Revived, Subscribed
 from vagus.contract.tools import Priority, ToolboxEntry
 from vagus.runtime.grants import GrantVerifier
 
@@ -43,7 +43,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     for shape in (
         Answer, ApprovalTicket, ArchivedPart, BlobRef, BranchInfo, BranchMergeResult, BudgetState,
         Cancelled, Checkpoint, Claim, Closed, Dropped, Erasure, GateRequest, Grant, LogPlace, Placement,
-        PolicyInForce, PolicyVersion, Recorded, Report, Resolution, Schedules, SessionManifest,
+        PolicyInForce, PolicyVersion, Recorded, Report, Resolution, Revived, Schedules, SessionManifest,
         SessionSummary, Subscribed, ToolboxEntry, ToolProgress, ToolRequest, Verdict,
     )
 }  # fmt: skip

@@ -49,7 +49,8 @@ def show_(letter: LetterId, server: Server = SERVER, as_json: AsJson = False) ->
 def retry(letters: LetterIds, server: Server = SERVER, as_json: AsJson = False) -> None:
     """Put messages on their queues again; the dead letters are then gone.
 
-    What a message asks for is still done at most once. Mend the reason first: else it comes back.
+    What a message asks for is still done at most once. Mend the reason first: else it comes back. What a
+    durable subscription has given up goes to that subscription, and only there; it may come twice.
     """
     from vagus.cli.render import dead as render
 

@@ -44,8 +44,8 @@ def traces(subjects: Subjects, session_id: str) -> tuple[Trace, ...]:
     def queued(name: str, filter: str) -> Trace:  # noqa: A002 -- the word NATS uses
         return Trace(subjects.named(name), filter)
 
-    def kept(bucket: str, key: str = "") -> Trace:
-        return Trace(f"KV_{subjects.named(bucket)}", subjects.key(bucket, session_id + key))
+    def kept(bucket: str, key: str = "", before: str = "") -> Trace:
+        return Trace(f"KV_{subjects.named(bucket)}", subjects.key(bucket, before + session_id + key))
 
     return (
         *(
@@ -66,6 +66,7 @@ def traces(subjects: Subjects, session_id: str) -> tuple[Trace, ...]:
         kept(streams.TICKETS, ".*"),
         kept(streams.CALLS, ".*"),
         kept(streams.RELAYED),
+        kept(streams.SUBSCRIPTIONS, ".*", before="*.*."),
         queued("ARCHIVE", subjects.archive(session_id)),
         kept(streams.ARCHIVED),
     )

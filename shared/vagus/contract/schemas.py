@@ -34,7 +34,7 @@ from vagus.contract.sessions import (
     TickOutput,
 )
 from vagus.contract.state import BudgetState
-from vagus.contract.subscriptions import Checkpoint, Subscribed
+from vagus.contract.subscriptions import Checkpoint, Revived, Subscribed
 from vagus.contract.tools import ToolboxEntry
 
 Schema: TypeAlias = dict[str, Json]
@@ -59,7 +59,7 @@ _REPLIES: Final[tuple[type[msgspec.Struct], ...]] = (
 )  # fmt: skip
 _VALUES: Final[tuple[type[msgspec.Struct], ...]] = (
     SessionSummary, PolicyInForce, ToolboxEntry, Claim, Grant, BlobRef, Placement, ArchivedPart,
-    Subscribed, Checkpoint,
+    Subscribed, Checkpoint, Revived,
 )  # fmt: skip
 _COMMANDS: Final[tuple[type[msgspec.Struct], ...]] = get_args(Command)
 

@@ -91,7 +91,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Revived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A dead letter that a durable subscription is given again.
 
-    It is under `<name>.<partition>.<session>.<letter>`, the letter's id. Whoever holds the partition removes it when it is done.
+    It stands under `<name>.<partition>.<session>.<id of the letter>`. Whoever holds the partition removes it
+    when it is done.
     """
 
     position: int

@@ -275,11 +275,13 @@ class Client:
         """Put the message of a dead letter on its queue again; the dead letter is then gone.
 
         What it asks for is still done at most once: whatever has happened is known by its id. Retry it when
-        the reason is mended; else it comes back as another dead letter.
+        the reason is mended; else it comes back as another dead letter. An event that a durable subscription
+        has given up goes to that subscription alone, at least once, behind later ones of its session.
 
         Raises:
             NotFound: There is none of this id.
-            Refused: It was cut, or does not tell which queue it belongs to.
+            Refused: It was cut, or does not tell which queue it belongs to; or its subscription is gone, has
+                no name or another filter.
         """
         return await self._dead_letters.retry(letter_id)
 

@@ -9,10 +9,14 @@ import msgspec
 from vagus.contract import limits
 from vagus.contract.clock import format_ns
 from vagus.contract.errors import NotFound, Refused, Unavailable
+from vagus.contract.ids import is_id
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import ApiError, Bus, Message
 from vagus.runtime.jetstream_log.consumer import create_push_consumer, seconds
 from vagus.runtime.origin import Origin
+from vagus.runtime.subscription.burial import KIND as SUBSCRIPTION
+from vagus.runtime.subscription.opening import UNNAMED
+from vagus.runtime.subscription.revivals import revive
 from vagus.sdk.post import store_once
 
 PAGE: Final = 256
@@ -29,7 +33,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """None: its subject names none."""
     reason: str
     subject: str | None
-    """Where it was published, and goes again; None if that cannot be told."""
+    """Where it was published, and goes again; None if that cannot be told, or it is a subscription's."""
     origin: str
     """`<stream>.<sequence>` of the message."""
     deliveries: int
@@ -40,6 +44,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """Only the beginning of the body is left: it was too long for a dead letter."""
     headers: dict[str, str]
     """Its own; not those with a meaning to the server."""
+    subscription: str | None = None
+    """The durable subscription that has given this event up, and is given it again."""
     data: bytes | None = None
     """The body; not in lists."""
 
@@ -74,9 +80,12 @@ class DeadLetters:
     async def retry(self, letter_id: int) -> DeadLetter:
         """Put the message on its queue again, and remove the dead letter once it is stored there.
 
+        An event goes to the durable subscription that has given it up, and to no other.
+
         Raises:
             NotFound: There is none of this id.
-            Refused: It was cut, or its dead letter does not tell where it belongs.
+            Refused: It was cut, or its dead letter does not tell where it belongs; or the subscription is no
+                more, or has another filter.
             Unavailable: It is not stored; the dead letter is still there.
             OutcomeUnknown: It may be stored; the dead letter is still there, and trying again is safe.
         """
@@ -86,6 +95,10 @@ class DeadLetters:
                 f"dead letter {letter_id} holds only the beginning of {letter.size} bytes: it cannot be "
                 "sent again; drop it"
             )
+        if letter.kind == SUBSCRIPTION:
+            await self._revive(letter, letter.data)
+            await self._remove(letter_id)
+            return letter
         if letter.subject is None:
             raise Refused(f"dead letter {letter_id} does not tell which queue it belongs to: drop it")
         # The message's own id would be taken for a copy of what was stored before. Of this one, too, there
@@ -94,6 +107,15 @@ class DeadLetters:
         await store_once(self._bus, letter.subject, letter.data, msg_id=msg_id, headers=letter.headers)
         await self._remove(letter_id)
         return letter
+
+    async def _revive(self, letter: DeadLetter, line: bytes) -> None:
+        if letter.subscription is None:
+            raise Refused(
+                f"dead letter {letter.id} was given up by a subscription without a name, which nobody can be "
+                "given it again: drop it"
+            )
+        position = _number(letter.origin.rpartition(".")[2])
+        await revive(self._bus, self._subjects, letter.subscription, letter.id, position, line)
 
     async def drop(self, letter_id: int) -> None:
         """Remove one for good; raises `NotFound`."""
@@ -153,12 +175,19 @@ class DeadLetters:
             size=_number(size),
             cut="Vagus-Size" in headers,
             headers=_own(headers),
+            subscription=_subscription(headers.get("Nats-Msg-Id", "")) if kind == SUBSCRIPTION else None,
             data=None if bare else message.data,
         )
 
 
 def _own(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if not name.startswith(("Nats-", "Vagus-"))}
+
+
+def _subscription(msg_id: str) -> str | None:
+    """The durable name in the id of a subscription's dead letter; None if there is none."""
+    name = msg_id.partition(".")[0]
+    return name if name != UNNAMED and is_id(name) else None
 
 
 def _number(text: str) -> int:

@@ -9,7 +9,7 @@ from vagus.contract.errors import NotFound, Refused
 from vagus.contract.ids import check_id
 from vagus.contract.messages import decode
 from vagus.contract.subjects import Subjects
-from vagus.contract.subscriptions import Checkpoint, Filter, Subscribed
+from vagus.contract.subscriptions import Checkpoint, Filter, Revived, Subscribed
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.runtime.subscription.reader import place
@@ -26,9 +26,9 @@ class SubscriptionStatus(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     """Events that fit, but for the owner, and have not been read by all."""
     open: int
-    """Events that were read and are not done."""
+    """Events that were read, or were dead letters, and are not done."""
     failing: int
-    """Of these, those that have failed."""
+    """Of these, those that have failed; of former dead letters, those that were tried."""
 
 
 class Subscriptions:
@@ -58,7 +58,7 @@ class Subscriptions:
         if count := await self._subscribers(name):
             raise Refused(f"{count} programs take part in the subscription {name}: end them first")
         await self._bucket.delete(name)
-        for key in await self._bucket.keys(f"{name}.*"):
+        for key in await self._bucket.keys(f"{name}.>"):
             await self._bucket.delete(key)
 
     async def _status(self, name: str, entries: dict[str, bytes]) -> SubscriptionStatus:
@@ -71,6 +71,11 @@ class Subscriptions:
         start = slowest(shares) + 1
         there = await place(self._bus, self._subjects.named("EVENTS"), wanted, opt_start_seq=start)
         failures = [count for share in shares for count in share.open.values()]
+        failures += [
+            decode(value, Revived).attempts
+            for key, value in entries.items()
+            if key.startswith(f"{name}.") and key.count(".") == 3
+        ]
         return SubscriptionStatus(
             name=name,
             filter=subscribed.filter,

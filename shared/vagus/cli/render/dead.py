@@ -15,12 +15,12 @@ def listed(letters: list[DeadLetter]) -> None:
             letter.died_at[:19].replace("T", " "),
             clean(letter.kind, 16),
             clean(letter.session_id or "", 24),
-            clean(letter.subject or "?", 60),
+            clean(_where(letter) or "?", 60),
             clean(letter.reason, 120),
         )
         for letter in letters
     ]
-    columns = ("ID", "DIED (UTC)", "BY", "SESSION", "SUBJECT", "REASON")
+    columns = ("ID", "DIED (UTC)", "BY", "SESSION", "GOES TO", "REASON")
     console().print(table(*columns, rows=rows, empty="no dead letters"))
 
 
@@ -33,7 +33,7 @@ def shown(letter: DeadLetter) -> None:
             ("dead letter", Text(str(letter.id), style="bold")),
             ("reason", clean(letter.reason)),
             ("by", clean(letter.kind)),
-            ("subject", clean(letter.subject or "cannot be told: it cannot be sent again")),
+            ("goes to", clean(_where(letter) or "cannot be told: it cannot be sent again")),
             ("was", f"{clean(letter.origin)}, delivered {letter.deliveries} times"),
             ("died", letter.died_at),
             ("size", size),
@@ -48,8 +48,13 @@ def retried(letters: list[DeadLetter]) -> None:
     """Sent again."""
     for letter in letters:
         console().print(
-            Text.assemble(("sent again", "green"), f": {letter.id} to {clean(letter.subject or '')}")
+            Text.assemble(("sent again", "green"), f": {letter.id} to {clean(_where(letter) or '')}")
         )
+
+
+def _where(letter: DeadLetter) -> str | None:
+    """Where it goes when it is sent again."""
+    return letter.subject or (letter.subscription and f"subscription {letter.subscription}")
 
 
 def dropped(letters: list[int]) -> None:

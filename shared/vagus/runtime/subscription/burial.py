@@ -22,6 +22,9 @@ async def bury(bus: Bus, subjects: Subjects, name: str, item: Item, reason: str)
     """Make an event a dead letter; returns when it is stored, however long that takes."""
     subject = subjects.event(item.session, item.branch, item.kind)
     origin = f"{subjects.named('EVENTS')}.{item.position}"
+    msg_id = f"{name}.{origin}"
+    if item.revived:  # the letter that it was has the same id, and may have come a moment ago
+        msg_id += f".{subjects.last_token(item.revived)}"
     while True:
         try:
             letter = await store_letter(
@@ -31,7 +34,7 @@ async def bury(bus: Bus, subjects: Subjects, name: str, item: Item, reason: str)
                 item.line,
                 subject=subject,
                 origin=origin,
-                msg_id=f"{name}.{origin}",
+                msg_id=msg_id,
                 deliveries=item.failures,
                 reason=f"subscription {name}: {reason}",
             )

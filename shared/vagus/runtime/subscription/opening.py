@@ -25,6 +25,7 @@ from vagus.runtime.subscription.bench import Bench
 from vagus.runtime.subscription.desk import Desk
 from vagus.runtime.subscription.intake import Intake
 from vagus.runtime.subscription.reader import place
+from vagus.runtime.subscription.revivals import Revivals
 from vagus.runtime.subscription.shares import Shares
 from vagus.runtime.subscription.subscription import Subscription
 
@@ -79,7 +80,8 @@ async def subscribe(
     async with Lease(bus, subjects, me), members(bus, subjects, f"subscriber.{durable}.*") as view:
         bench = Bench()
         shares = Shares(bus, subjects, durable, subscribed, me=me, view=view, bench=bench)
-        desk = Desk(bus, subjects, durable, bench=bench, shares=shares, retry_s=retry_s)
+        revivals = Revivals(bus, subjects, durable, bench=bench, shares=shares, prefetch=prefetch)
+        desk = Desk(bus, subjects, durable, bench=bench, shares=shares, retry_s=retry_s, revivals=revivals)
         intake = Intake(
             bus,
             subjects,
@@ -89,14 +91,23 @@ async def subscribe(
             partitions=subscribed.partitions,
             prefetch=prefetch,
         )
-        shares.on_change(desk.ring, intake.begin_anew)
+
+        def changed() -> None:
+            desk.ring()
+            revivals.look()
+
+        async def revive() -> None:
+            await revivals.offer(desk)
+
+        shares.on_change(changed, intake.begin_anew)
         failure: Exception | None = None
         try:
-            async with beside(shares.run, intake.run, desk.bury):
+            async with beside(shares.run, intake.run, desk.bury, revivals.watch, revive, revivals.sweep):
                 yield Subscription(desk, intake, prefetch)
         except Exception as error:  # raised below, as it is, not in the group of those who watch members
             failure = error
         finally:
+            await revivals.leave(broken=failure is not None)  # first: what is in hand is still ours
             await shares.leave(broken=failure is not None)
     if failure is not None:
         raise failure
