@@ -115,14 +115,16 @@ async def test_a_retried_letter_goes_to_its_subscription_and_to_no_other(desk: D
     record = await desk.give_up()
     async with desk.open() as subscription, desk.open("e") as other, desk.open(None) as alone:
         for reader in (other, alone):
-            await (await following(reader)).ack()
+            first = await following(reader)
+            assert not first.retried
+            await first.ack()
         again = await desk.retry()
         assert (again.subscription, again.subject) == ("d", None)
         delivery = await following(subscription)
         assert (delivery.event, delivery.line) == (record, encode_record(record))
         assert (delivery.session_id, delivery.branch_id, delivery.sequence) == ("a", "main", 1)
         assert (delivery.kind, delivery.event_id, delivery.attempt) == ("UserMessage", "a-main-1", 1)
-        assert delivery.cursor == vagus.Cursor(1)
+        assert (delivery.retried, delivery.cursor) == (True, vagus.Cursor(1))
         await delivery.ack()
         await eventually(desk.none_waits)
         assert await silent(subscription)

@@ -24,6 +24,8 @@ class Given:
     sequence: int
     reason: str | None = None
     """Why it was buried."""
+    retried: bool = False
+    """It was a dead letter."""
     failing_since: float | None = None
     """What was noted."""
     acked: list["Given"] | None = None

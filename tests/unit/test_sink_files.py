@@ -70,6 +70,17 @@ def sequences(folder: Path) -> list[int]:
     ]
 
 
+def test_a_retried_event_is_written_once_behind_later_ones(tmp_path: Path, spool: Spools) -> None:
+    events = [given(sequence=number) for number in (1, 3, 2, 2, 4)]
+    events[2].retried = events[3].retried = True
+    made = spool(tmp_path, roll_s=0)
+    assert made.append(entries(events[:4])) == 3
+    made = spool(tmp_path, roll_s=0)
+    assert made.append(entries(events[2:])) == 1
+    made.roll()
+    assert sequences(tmp_path) == [1, 3, 2, 4]
+
+
 def test_events_are_in_the_folder_of_their_day(tmp_path: Path, spool: Spools) -> None:
     made = spool(tmp_path, roll_s=0)
     first, second = given(at="2026-11-23T23:59:59.999Z"), given(sequence=2, at="2026-11-24T00:00:00Z")

@@ -52,7 +52,15 @@ def entry(delivery: Delivery, form: Format) -> Entry:
         day = event.day
     except Malformed as error:
         raise Poison(delivery, error.message) from error
-    return Entry(day, delivery.session_id, delivery.branch_id, event.agent_id, delivery.sequence, line)
+    return Entry(
+        day,
+        delivery.session_id,
+        delivery.branch_id,
+        event.agent_id,
+        delivery.sequence,
+        line,
+        retried=delivery.retried,
+    )
 
 
 @asynccontextmanager

@@ -31,6 +31,11 @@ class Delivery(Protocol):
         """On the branch, from 1 and without gaps; with session and branch it names the event for ever."""
         ...
 
+    @property
+    def retried(self) -> bool:
+        """Whether it was a dead letter, which comes after later ones of its branch."""
+        ...
+
 
 class Sink(Protocol):
     """Another system that takes events."""
@@ -40,7 +45,8 @@ class Sink(Protocol):
 
         Whatever dies first: events come again after a crash, in the order of their sequence, also ones that
         have been delivered. So what this does must have the same effect twice: key it by session, branch
-        and sequence. An empty batch says that nothing came for a moment: time to finish what waits.
+        and sequence; the last sequence of a branch does not tell of one that is `retried`. An empty batch
+        says that nothing came for a moment: time to finish what waits.
 
         Raises:
             TryLater: Nothing, or not all, could be delivered now; the same batch is given again.

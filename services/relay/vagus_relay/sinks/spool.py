@@ -2,7 +2,8 @@
 
     <folder>/day=2026-11-23/20261123T101500Z-000042.ndjson      finished: never changed again
     <folder>/.vagus/000043.lines                                grows, with every batch synced to the disk
-    <folder>/.vagus/journal.sqlite                              what they hold, and each branch's last event
+    <folder>/.vagus/journal.sqlite                              what they hold, and each branch's last event;
+                                                             and those that were dead letters, one by one
 
 A batch counts when the journal has committed it. What a growing file holds beyond the length that the journal
 knows was cut off by a crash, and is overwritten. An event that the journal knows is not written again.
@@ -30,7 +31,16 @@ CREATE TABLE IF NOT EXISTS written (
     session TEXT NOT NULL, branch TEXT NOT NULL, agent TEXT NOT NULL, sequence INTEGER NOT NULL,
     PRIMARY KEY (session, branch, agent)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS retried (
+    session TEXT NOT NULL, branch TEXT NOT NULL, agent TEXT NOT NULL, sequence INTEGER NOT NULL,
+    PRIMARY KEY (session, branch, agent, sequence)
+) WITHOUT ROWID;
 """
+_WRITTEN: Final = (
+    "INSERT INTO written VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+    " SET sequence = excluded.sequence WHERE sequence < excluded.sequence"
+)
+_RETRIED: Final = "INSERT INTO retried VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -45,6 +55,8 @@ class Entry(msgspec.Struct, frozen=True):
     sequence: int
     line: bytes
     """Without its newline."""
+    retried: bool = False
+    """It was a dead letter: later ones of its branch may be written already."""
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -124,8 +136,7 @@ class Spool:
     def _new(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         for entry in entries:
             changed = self._journal.execute(
-                "INSERT INTO written VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
-                " SET sequence = excluded.sequence WHERE sequence < excluded.sequence",
+                _RETRIED if entry.retried else _WRITTEN,
                 (entry.session, entry.branch, entry.agent, entry.sequence),
             )
             if changed.rowcount:

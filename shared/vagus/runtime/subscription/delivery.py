@@ -68,6 +68,11 @@ class Delivery:
         return self._item.event_id
 
     @property
+    def retried(self) -> bool:
+        """Whether it was a dead letter: it comes after later ones of its branch, whatever `sequence` says."""
+        return bool(self._item.revived)
+
+    @property
     def line(self) -> bytes:
         """The event as its log holds it, without the newline."""
         return self._item.line
