@@ -25,6 +25,7 @@ from vagus.runtime.settings import Access, describe, read_settings
 from vagus.runtime.store import Store, held
 
 READY_S: Final = 30.0
+READY_AFAR_S: Final = 120.0
 CHILD_GRACE_S: Final = limits.STOP_GRACE_S + 1.5
 """A child cuts its work short after STOP_GRACE_S; then it is killed."""
 SERVER_GRACE_S: Final = 1.5
@@ -112,14 +113,19 @@ class Supervisor:
             for place, (name, module, own) in enumerate(wanted)
         )
 
-    async def ready(self, timeout_s: float = READY_S) -> None:
+    async def ready(self, timeout_s: float | None = None) -> None:
         """Wait until every process has told that it works.
+
+        By default for `READY_S`; on a server that is not ours, which may be a busy cluster, `READY_AFAR_S`:
+        a hundred streams and consumers are made there, one after the other.
 
         Raises:
             SettingsError: One ended because of its settings.
             Unavailable: One was not ready in time.
         """
         waiting = list(self.children)
+        if timeout_s is None:
+            timeout_s = READY_AFAR_S if self._plan.server else READY_S
         with anyio.move_on_after(timeout_s):
             access = read_settings(Access, self._plan.environ) if self._plan.server else ANYBODY
             async with bus.connect(self.url, name="vagus-supervisor", access=access) as connection:
