@@ -64,12 +64,12 @@ class Ticking:
         return cls(whole, await whole.client.create_session(owner="me", policy=POLICY))
 
     async def tick(self, tool: str, seconds: float) -> None:
-        await eventually(self._offered, timeout_s=30)
+        await eventually(lambda: self._offered(tool), timeout_s=30)
         call = vagus.ToolCall(tool_name=tool, input={"seconds": seconds})
         self.outputs.append(await self.session.tick("go", tool=call))
 
-    async def _offered(self) -> bool:
-        return any(tool.name == "once" for tool in await self._whole.client.tools())
+    async def _offered(self, name: str) -> bool:
+        return any(tool.name == name for tool in await self._whole.client.tools())
 
     def runs(self) -> int:
         """How often the tool was begun."""
