@@ -1,12 +1,10 @@
-from typing import Any
-
 import anyio
 import pytest
 from msgspec.structs import replace
 
 from tests.kit.services import stored
 from vagus.contract import streams
-from vagus.contract.errors import SettingsError, Unavailable
+from vagus.contract.errors import SettingsError
 from vagus.contract.messages import Role
 from vagus.contract.streams import ConsumerSpec, StreamSpec
 from vagus.contract.subjects import Subjects
@@ -25,14 +23,11 @@ async def test_everything_exists_after_ensuring_and_again_changes_nothing(
     ]
 
 
-@pytest.mark.parametrize("version", [0, 1])
-async def test_an_inbox_of_an_earlier_version_is_brought_up_to_date_with_what_it_holds(
-    bus: Bus, subjects: Subjects, version: int
+async def test_an_inbox_of_the_first_version_is_brought_up_to_date_with_what_it_holds(
+    bus: Bus, subjects: Subjects
 ) -> None:
     (inbox,) = [spec for spec in streams.queues(subjects, 2) if spec.former_subjects]
-    await ensure_stream(bus, replace(inbox, subjects=inbox.former_subjects[version]))
-    for consumer in streams.inbox_consumers(subjects, 2):
-        await ensure_consumer(bus, consumer)
+    await ensure_stream(bus, replace(inbox, subjects=inbox.former_subjects))
     await bus.store(subjects.inbox(Role.COMMAND, "s"), b"")
     async with anyio.create_task_group() as group:
         for _ in range(4):
@@ -40,30 +35,6 @@ async def test_an_inbox_of_an_earlier_version_is_brought_up_to_date_with_what_it
     assert await stored(bus, inbox.name) == 1
     await bus.store(subjects.schedule("s", "x"), b"")
     assert await stored(bus, subjects.named("SCHEDULES")) == 1
-    await is_refused(bus, f"{subjects.root}.inbox.somebody.s")
-    for role in Role:
-        await bus.store(subjects.inbox(role, "s"), b"")
-    assert await stored(bus, inbox.name) == 1 + len(Role)
-    waiting = [await pending(bus, consumer) for consumer in streams.inbox_consumers(subjects, 2)]
-    assert sorted(waiting) == [0, 0, 2, 3], "the consumers of the one partition have all of it"
-
-
-async def pending(bus: Bus, consumer: ConsumerSpec) -> int:
-    info: Any = await bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
-    return int(info["num_pending"])
-
-
-async def is_refused(bus: Bus, subject: str) -> None:
-    with pytest.raises(Unavailable):
-        await bus.store(subject, b"")
-
-
-async def test_an_inbox_takes_nothing_that_no_kernel_would_read(bus: Bus, subjects: Subjects) -> None:
-    """It would stay there for ever: the consumers ask for the roles that there are."""
-    await ensure(bus, subjects, partitions=2)
-    for tokens in ("somebody.s", "Command.s", "command", "command.s.x", "0.command.s"):
-        await is_refused(bus, f"{subjects.root}.inbox.{tokens}")
-    assert await stored(bus, subjects.named("INBOX")) == 0
 
 
 async def test_several_processes_may_ensure_at_once(bus: Bus, subjects: Subjects) -> None:

@@ -25,8 +25,12 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     subjects: tuple[str, ...]
-    former_subjects: tuple[tuple[str, ...], ...] = ()
-    """With which earlier versions made it; exchanged for `subjects` where it stands so."""
+    former_subjects: tuple[str, ...] = ()
+    """With which an earlier version made it; exchanged for `subjects` where it stands so.
+
+    They hold all of `subjects`: of two updates at once that add one, nats-server 2.15 carries out both, and
+    then stores every message on it twice.
+    """
     retention: Retention = Retention.WORK_QUEUE
     max_age_s: float = 0
     """0: no limit."""
@@ -129,13 +133,8 @@ def queues(
     return (
         StreamSpec(
             name=subjects.named("INBOX"),
-            subjects=tuple(
-                subjects.inbox(role, "*") for role in Role
-            ),  # what no kernel would read is refused
-            former_subjects=(
-                (subjects.all_inbox(),),
-                (subjects.all_inbox(), subjects.schedule()),
-            ),  # before 0.2
+            subjects=(subjects.all_inbox(),),
+            former_subjects=(subjects.all_inbox(), subjects.schedule()),  # before 0.2
             transform=(subjects.all_inbox(), subjects.inbox_transform(partitions)),
             max_msgs=inbox_max_msgs,
         ),

@@ -59,7 +59,7 @@ class Subjects(msgspec.Struct, frozen=True):
         return f"{self.root}.inbox.{role}.{session}"
 
     def all_inbox(self) -> str:
-        """All that is said to sessions, in whatever role, before the server partitions it."""
+        """All that is said to sessions, before the server partitions it."""
         return f"{self.root}.inbox.*.*"
 
     def inbox_partition(self, partition: int | str, role: Role | str = "*", session: str = "*") -> str:
