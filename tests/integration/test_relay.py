@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from tests.kit.broker import Broker
-from tests.kit.downstream import Downstream, downstream
+from tests.kit.downstream import Downstream
 from tests.kit.services import Running, serving
 from tests.kit.waiting import eventually
 from tests.kit.writing import TRACE, Logs
@@ -23,7 +23,7 @@ from vagus.runtime import telemetry
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus, Message
 from vagus.runtime.inspection import inspect
-from vagus.runtime.provision import ensure, ensure_firehose
+from vagus.runtime.provision import ensure_firehose
 from vagus.sdk.operations import Operations
 from vagus_relay.firehose import Firehose
 from vagus_relay.gauges import gauges
@@ -31,18 +31,6 @@ from vagus_relay.relay import serve
 from vagus_relay.settings import Beginning, RelaySettings
 
 LATER = "2099-01-01T00:00:00.000Z"
-
-
-@pytest.fixture
-async def logs(bus: Bus, subjects: Subjects) -> Logs:
-    await ensure(bus, subjects, partitions=1)
-    return Logs(bus, subjects)
-
-
-@pytest.fixture
-async def reader(broker: Broker, subjects: Subjects) -> AsyncIterator[Downstream]:
-    async with downstream(broker.url, subjects) as connected:
-        yield connected
 
 
 @asynccontextmanager

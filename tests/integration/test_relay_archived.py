@@ -1,10 +1,8 @@
 """The firehose has what was archived while no relay looked, and looking for it costs what has changed."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
-import pytest
 
 from tests.integration.test_archive import POLICY, log_streams
 from tests.integration.test_relay import hosed, relay
@@ -25,21 +23,9 @@ from vagus.runtime.archive.parts import Parts
 from vagus.runtime.archive.placements import Placements
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
-from vagus.runtime.provision import ensure, ensure_firehose
+from vagus.runtime.provision import ensure_firehose
 from vagus_relay.firehose import Firehose
 from vagus_relay.settings import Beginning
-
-
-@pytest.fixture
-async def logs(bus: Bus, subjects: Subjects) -> Logs:
-    await ensure(bus, subjects, partitions=1)
-    return Logs(bus, subjects)
-
-
-@pytest.fixture
-async def reader(broker: Broker, subjects: Subjects) -> AsyncIterator[Downstream]:
-    async with downstream(broker.url, subjects) as connected:
-        yield connected
 
 
 async def has(reader: Downstream, wanted: Branches) -> bool:
