@@ -7,6 +7,7 @@ them on the desk, behind what is there of their session, and removes the key whe
 import asyncio
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import anyio
@@ -92,6 +93,16 @@ class Counter(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Revival:
+    """One that we have put on the desk."""
+
+    item: Item
+    share: Share
+    revision: int
+    """Of its key."""
+
+
 class Revivals:
     """Those of one participant in a durable subscription.
 
@@ -114,10 +125,7 @@ class Revivals:
         self._prefetch = prefetch
         self._waiting: set[str] = set()
         """The keys that are known, whosever they are."""
-        self._here: dict[str, tuple[Item, Share]] = {}
-        """Those that we have put on the desk."""
-        self._revisions: dict[str, int] = {}
-        """Of those on the desk."""
+        self._here: dict[str, _Revival] = {}
         self._done: set[str] = set()
         """To be removed."""
         self._news = asyncio.Event()
@@ -172,9 +180,9 @@ class Revivals:
             self._done.discard(key)
 
     async def _round(self, desk: Counter) -> None:
-        for key, (item, former) in tuple(self._here.items()):
-            if self._shares.held.get(item.partition) is not former:
-                self._forget(key)
+        for key, here in tuple(self._here.items()):
+            if self._shares.held.get(here.item.partition) is not here.share:
+                del self._here[key]
         for key in sorted(self._waiting, key=_letter):
             share = self._shares.held.get(_partition(key))
             if share is not None and not share.leaving and key not in self._here and key not in self._done:
@@ -195,7 +203,7 @@ class Revivals:
             self._waiting.discard(key)
             return
         if self._shares.held.get(share.partition) is share and not share.leaving:
-            self._here[key], self._revisions[key] = (item, share), entry.revision
+            self._here[key] = _Revival(item, share, entry.revision)
             desk.put(item)
 
     async def note(self, items: Collection[Item]) -> None:
@@ -204,25 +212,26 @@ class Revivals:
         What another has taken meanwhile is not handed out. Raises as a bucket.
         """
         for item in items:
-            if item.revived not in self._here:
+            here = self._here.get(item.revived)
+            if here is None:
                 continue  # its share was lost, and it is in hand no more
             try:
-                await self._write(item, item.failures + 1)
+                await self._write(here, item.failures + 1)
             except Conflict:
                 if self._bench.in_hand(item):
                     self._bench.settle(item)
-                self._forget(item.revived)
+                self._here.pop(item.revived, None)
                 self.look()
 
-    async def _write(self, item: Item, attempts: int) -> None:
+    async def _write(self, here: _Revival, attempts: int) -> None:
+        item = here.item
         value = Revived(position=item.position, event=msgspec.Raw(item.line), attempts=attempts)
-        revision = self._revisions[item.revived]
         encoded = msgspec.json.encode(value)
-        self._revisions[item.revived] = await self._bucket.update(item.revived, encoded, revision)
+        here.revision = await self._bucket.update(item.revived, encoded, here.revision)
 
     def settled(self, item: Item) -> None:
         """One is done."""
-        self._forget(item.revived)
+        self._here.pop(item.revived, None)
         self._waiting.discard(item.revived)
         self._done.add(item.revived)
         self._rest.set()
@@ -235,15 +244,11 @@ class Revivals:
         with anyio.move_on_after(LEAVE_S, shield=True):
             try:
                 await self._remove()
-                for item, _ in tuple(self._here.values()):
-                    if self._bench.in_hand(item) and not broken:
-                        await self._write(item, item.failures)
+                for here in tuple(self._here.values()):
+                    if self._bench.in_hand(here.item) and not broken:
+                        await self._write(here, here.item.failures)
             except VagusError as error:
                 log.info("subscription %s: %s", self._name, error)
-
-    def _forget(self, key: str) -> None:
-        self._here.pop(key, None)
-        self._revisions.pop(key, None)
 
 
 def _item(entry: Entry) -> Item:
