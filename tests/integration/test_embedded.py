@@ -7,10 +7,12 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tests.kit.slices import slice_ns, with_slices
 from tests.kit.waiting import eventually
 from vagus.contract.errors import Unavailable
 from vagus.runtime.bus import connect
 from vagus.runtime.embedded import EmbeddedServer, find_server
+from vagus.runtime.scheduling import SLICE_NS
 
 
 def lives(pid: int) -> bool:
@@ -117,11 +119,11 @@ def test_the_installed_binary_is_found() -> None:
     assert find_server().is_file()
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="no batch policy on this system")
-async def test_none_of_its_threads_puts_aside_who_woke_it(tmp_path: Path) -> None:
+@with_slices
+async def test_each_of_its_threads_runs_for_longer_at_a_stretch(tmp_path: Path) -> None:
+    ours = slice_ns(os.getpid())
     async with EmbeddedServer(tmp_path) as server:
-        tasks = anyio.Path(f"/proc/{server.pid}/task")
-        statuses = [(await path.read_text()).split() async for path in tasks.glob("*/stat")]
-        assert len(statuses) > 1
-        assert {int(status[40]) for status in statuses} == {os.SCHED_BATCH}
-    assert os.sched_getscheduler(0) != os.SCHED_BATCH  # ours is whoever's program we are part of
+        threads = [int(path.name) async for path in anyio.Path(f"/proc/{server.pid}/task").iterdir()]
+        assert len(threads) > 1
+        assert {slice_ns(thread) for thread in threads} == {SLICE_NS}
+    assert slice_ns(os.getpid()) == ours  # it is that of whoever's program we are part of

@@ -13,6 +13,7 @@ import pytest
 
 from tests.kit.processes import RealProcess, process
 from tests.kit.services import Inbox, stored, wait_until_empty
+from tests.kit.slices import slice_ns, with_slices
 from tests.kit.waiting import eventually
 from vagus.contract.messages import GateRequest, Role, Verdict
 from vagus.contract.policy import PolicyInForce, PolicySet
@@ -24,6 +25,7 @@ from vagus.runtime.bus import Bus
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.grants import generate_key
 from vagus.runtime.provision import ensure
+from vagus.runtime.scheduling import SLICE_NS
 from vagus.runtime.settings import describe
 from vagus.runtime.toolbox import register
 from vagus_approver.settings import Settings as ApproverSettings
@@ -150,10 +152,10 @@ async def test_a_signal_stops_it_cleanly(
     assert await members.keys() == []
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="no batch policy on this system")
-async def test_it_does_not_put_aside_who_wakes_it(environ: dict[str, str], tmp_path: Path) -> None:
+@with_slices
+async def test_it_runs_for_longer_at_a_stretch(environ: dict[str, str], tmp_path: Path) -> None:
     async with process("vagus_policygate", environ, tmp_path / "log") as running:
-        assert os.sched_getscheduler(running.pid) == os.SCHED_BATCH
+        assert slice_ns(running.pid) == SLICE_NS
 
 
 async def test_a_signal_before_there_is_work_ends_it_at_once(tmp_path: Path) -> None:

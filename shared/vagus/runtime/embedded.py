@@ -19,7 +19,7 @@ import msgspec
 
 from vagus.contract import limits
 from vagus.contract.errors import Unavailable
-from vagus.runtime.scheduling import wake_politely
+from vagus.runtime.scheduling import lengthen_slice
 
 log = logging.getLogger("vagus.embedded")
 
@@ -221,7 +221,7 @@ def _before_the_server() -> Callable[[], None] | None:
 
     def prepare() -> None:
         tie()
-        wake_politely()
+        lengthen_slice()
         libc.prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(_TIMER_SLACK_NS))
 
     return prepare

@@ -20,7 +20,7 @@ from vagus.runtime.health import Health, listening
 from vagus.runtime.lifecycle import Stop, stop_on_signals
 from vagus.runtime.provision import ensure
 from vagus.runtime.queuegauges import queues_shown
-from vagus.runtime.scheduling import wake_politely
+from vagus.runtime.scheduling import lengthen_slice
 from vagus.runtime.settings import ProcessSettings, read_settings, shown, usage
 
 _S_contra = TypeVar("_S_contra", bound=ProcessSettings, contravariant=True)
@@ -64,7 +64,7 @@ def run(kind: str, settings_cls: type[_S], serve: Serve[_S], argv: Sequence[str]
         _log_to_stderr(settings.log_level.value)
         faults.arm(settings.fault)
         telemetry.set_up(f"vagus-{kind}", os.environ, instance=settings.instance)
-        wake_politely()
+        lengthen_slice()
     except SettingsError as error:
         return _say(kind, error, USAGE)
     try:
