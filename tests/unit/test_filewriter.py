@@ -9,7 +9,7 @@ import pytest
 
 from tests.kit.waiting import eventually
 from vagus.contract.json import Json
-from vagus_kernel.filewriter import Add, Append, FileWork, FileWriter, Replace
+from vagus_kernel.filewriter import REPLACED, Add, Append, FileWork, FileWriter, Replace
 
 Write = Callable[..., Awaitable[None]]
 
@@ -70,6 +70,31 @@ async def test_only_the_latest_content_is_written_without_a_hurry(writer: FileWr
     assert (tmp_path / "f").read_text() == "2"
 
 
+async def test_of_many_files_those_that_wait_longest_are_replaced_first(
+    writer: FileWriter, tmp_path: Path
+) -> None:
+    many = [Replace(str(tmp_path), f"{number:03}", "x") for number in range(2 * REPLACED)]
+    await writer.submit(many[:1])
+    await writer.submit(many)
+    await writer.submit([Replace(str(tmp_path), "000", "y")])  # keeps its turn
+    await eventually(lambda: writer.pending == REPLACED)
+    await writer.submit([checkpoint(tmp_path, str(uuid4()))])
+    await eventually(lambda: sorted(names_in(tmp_path))[:REPLACED] == [f"{n:03}" for n in range(REPLACED)])
+    assert (tmp_path / "000").read_text() == "y"
+    with anyio.fail_after(20):
+        await writer.written()
+    assert {f"{number:03}" for number in range(2 * REPLACED)} < set(names_in(tmp_path))
+    assert len(names_in(tmp_path / "checkpoints")) == 1
+
+
+async def test_a_hurry_leaves_nothing_behind(writer: FileWriter, tmp_path: Path) -> None:
+    await writer.submit([Replace(str(tmp_path), str(number), "x") for number in range(20 * REPLACED)])
+    with anyio.fail_after(20):
+        await writer.flushed()
+    assert writer.pending == 0
+    assert len(names_in(tmp_path)) == 20 * REPLACED
+
+
 async def test_what_is_submitted_last_is_written_when_the_writer_ends(tmp_path: Path) -> None:
     writer = FileWriter()
     async with anyio.create_task_group() as group:
@@ -99,6 +124,18 @@ async def test_the_oldest_member_makes_room_for_the_newest(write: Write, tmp_pat
     members = {entry.name: names_in(entry) for entry in (tmp_path / "checkpoints").iterdir()}
     assert members == {name: ["manifest.json"] for name in names[-2:]}
     assert (tmp_path / "checkpoints" / names[-1] / "manifest.json").read_text() == '{\n  "n": 4\n}'
+
+
+async def test_a_member_that_would_be_pushed_out_at_once_is_not_written(write: Write, tmp_path: Path) -> None:
+    names = [str(uuid4()) for _ in range(5)]
+    work = [checkpoint(tmp_path, name, keep=2) for name in names]
+    again = checkpoint(tmp_path, names[4], 2, keep=2)
+    other = tmp_path / "other"
+    elsewhere = checkpoint(other, names[0])
+    await write(elsewhere, *work, again)
+    assert sorted(names_in(tmp_path / "checkpoints")) == sorted(names[3:])
+    assert (tmp_path / "checkpoints" / names[4] / "manifest.json").read_text() == "2"
+    assert names_in(other / "checkpoints") == names[:1]
 
 
 async def test_members_of_an_earlier_process_make_room_as_well(write: Write, tmp_path: Path) -> None:

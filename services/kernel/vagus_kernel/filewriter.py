@@ -2,19 +2,20 @@
 
 To a temporary name and renamed, without fsync. Two things cost a file system far more than the rest, and are
 kept rare: to replace a file, which makes some of them wait for its data, and to make a file soon after others
-were removed. So a file that changes with every tick is written once a second, and the oldest of a folder's
-members is not removed but becomes the newest.
+were removed. So a file that changes with every tick is written once a second, or, where there are many, with
+a fifth of them a second; and the oldest of a folder's members is not removed but becomes the newest.
 """
 
 import logging
+import math
 import os
 import re
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter
 from typing import Final, TypeAlias
 
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 PENDING_FILES: Final = 4096
 """Files waiting to be written; the kernel waits when there are more."""
+REPLACED: Final = 8
+"""Files replaced in a round, unless there is a hurry; of more than five times as many a fifth."""
 TAIL_BYTES: Final = 256 * 1024
 """Of an appended file, read once to find out which lines it has."""
 KNOWN_FOLDERS: Final = 1024
@@ -81,14 +84,18 @@ class FileWriter:
     """The files of all sessions of a kernel."""
 
     def __init__(self) -> None:
-        self._replace: dict[tuple[str, str], Replace] = {}
-        self._others: deque[Append | Add] = deque()
+        self._replace: dict[tuple[str, str], tuple[int, Replace]] = {}
+        """With the number of the first content that waits for it: in this order."""
+        self._others: deque[tuple[int, Append | Add]] = deque()
         self._lines: dict[tuple[str, str], set[bytes]] = {}
         self._members: dict[tuple[str, str], deque[str]] = {}
         self._work = anyio.Event()
         self._hurry = anyio.Event()
-        self._next = anyio.Event()
-        self._writing: anyio.Event | None = None
+        self._over = anyio.Event()
+        """The round is, this one or the next."""
+        self._submitted = 0
+        self._in_hand: int | None = None
+        """The lowest number of what is being written."""
 
     @property
     def pending(self) -> int:
@@ -98,10 +105,12 @@ class FileWriter:
     async def submit(self, work: Iterable[FileWork]) -> None:
         """Have files written soon; waits while too many are pending."""
         for item in work:
+            self._submitted += 1
             if isinstance(item, Replace):
-                self._replace[item.base, item.path] = item
+                number, _ = self._replace.get((item.base, item.path), (self._submitted, item))
+                self._replace[item.base, item.path] = number, item
             else:
-                self._others.append(item)
+                self._others.append((self._submitted, item))
         if self.pending:
             self._work.set()
         if self.pending > PENDING_FILES:
@@ -109,9 +118,9 @@ class FileWriter:
 
     async def written(self) -> None:
         """Wait until what was submitted is written; not for what is submitted meanwhile."""
-        round_ = self._next if self.pending else self._writing
-        if round_ is not None:
-            await round_.wait()
+        last = self._submitted
+        while min(self._oldest(), default=math.inf) <= last:
+            await self._over.wait()
 
     async def flushed(self) -> None:
         """As `written`, but begin to write now."""
@@ -125,22 +134,34 @@ class FileWriter:
                 await self._work.wait()
                 with anyio.move_on_after(limits.PROJECTION_S):
                     await self._hurry.wait()
-                await self._round()
+                many = max(REPLACED, len(self._replace) // 5)
+                await self._round(None if self._hurry.is_set() else many)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._round()
 
-    async def _round(self) -> None:
+    async def _round(self, replaced: int | None = None) -> None:
+        """Write what waits; of the files that are replaced only so many, those that have waited longest."""
         self._work, self._hurry = anyio.Event(), anyio.Event()
-        self._writing, self._next = self._next, anyio.Event()
-        replace, self._replace = self._replace, {}
-        others, self._others = self._others, deque()
+        self._in_hand = min(self._oldest(), default=None)
+        replace = [self._replace.pop(key)[1] for key in list(islice(self._replace, replaced))]
+        others, self._others = [item for _, item in self._others], deque()
+        if self._replace:
+            self._work.set()
         try:
             with anyio.CancelScope(shield=True):
-                await run_sync(self._write, [*replace.values(), *others])
+                await run_sync(self._write, [*replace, *_lasting(others)])
         finally:
-            self._writing.set()
-            self._writing = None
+            self._in_hand = None
+            over, self._over = self._over, anyio.Event()
+            over.set()
+
+    def _oldest(self) -> Iterator[int]:
+        """The lowest numbers of what waits and of what is in hand."""
+        yield from (number for number, _ in islice(self._replace.values(), 1))
+        yield from (number for number, _ in islice(self._others, 1))
+        if self._in_hand is not None:
+            yield self._in_hand
 
     # In the thread ----------------------------------------------------------------------------------------
 
@@ -199,6 +220,20 @@ class FileWriter:
         while len(members) >= keep:
             shutil.rmtree(members.popleft(), ignore_errors=True, dir_fd=folder)
         members.append(item.name)
+
+
+def _lasting(work: Sequence[Append | Add]) -> list[Append | Add]:
+    """Without the members that later ones would push out of their folder at once."""
+    staying: dict[tuple[str, str], set[str]] = {}
+    lasting: list[Append | Add] = []
+    for item in reversed(work):
+        if isinstance(item, Add) and item.keep is not None:
+            names = staying.setdefault((item.base, item.path), set())
+            if item.name not in names and len(names) >= item.keep:
+                continue
+            names.add(item.name)
+        lasting.append(item)
+    return lasting[::-1]
 
 
 def _reuse(folder: int, old: str, new: str, file: str) -> None:
