@@ -128,7 +128,7 @@ class Desk:
             session_id=command.session_id,
             owner=body.owner,
             created_at=clock.now(),
-            workspace_root=str(actor.ports.settings.sessions_root / command.session_id),
+            workspace_root=actor.ports.settings.workspace(command.session_id),
             model_routing=body.model_routing or ModelRouting(),
             policy=body.policy,
         )

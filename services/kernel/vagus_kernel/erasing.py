@@ -108,9 +108,9 @@ class Erasing:
 
     async def _sweep(self) -> None:
         await self._eraser.sweep(self._actor.session_id)
-        settings = self._actor.ports.settings
-        for root in (settings.sessions_root, settings.lake_root):
-            await run_sync(_remove, str(root / self._actor.session_id))
+        settings, session_id = self._actor.ports.settings, self._actor.session_id
+        for folder in (settings.workspace(session_id), settings.lake(session_id)):
+            await run_sync(_remove, folder)
 
 
 def _pending(ticket: bytes) -> bool:

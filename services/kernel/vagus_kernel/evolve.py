@@ -18,7 +18,6 @@ from vagus.contract.events import (
     BranchMerged,
     Custom,
     DeliberationProposed,
-    EventKind,
     EventRecord,
     Message,
     ModeChanged,
@@ -75,20 +74,16 @@ def evolve(session: Session | None, record: EventRecord) -> Session:
     """The session after this event; `None` is the session before its first."""
     if session is None:
         session = Session(session_id=record.session_id, agent_id=record.agent_id, branches={MAIN: Branch()})
-    branch = session.branches.get(record.branch_id) or Branch(branch_id=record.branch_id)
     kind = record.kind
-    session = _session_level(session, branch, record)
+    shape = type(kind)
+    if shape in _SESSION:
+        session = _SESSION[shape](session, kind, record)
+    branch = _branch(session, record)
     turn = branch.turn
-    branch = replace(_BRANCH.get(type(kind), _same)(branch, kind, record), head_sequence=record.sequence)
-    if isinstance(kind, BranchCreated):
-        branch = _inherit(session, branch, kind)
+    if shape in _BRANCH:
+        branch = _BRANCH[shape](branch, kind, record)
+    branch = replace(branch, head_sequence=record.sequence)
     branches = {**session.branches, branch.branch_id: branch}
-    if isinstance(kind, BranchMerged) and kind.source_branch_id in branches:
-        source = branches[kind.source_branch_id]
-        # read-only from now on: nothing that it remembers is of use any more
-        branches[kind.source_branch_id] = replace(
-            source, merged_into=branch.branch_id, memory=Memory(), calls=()
-        )
     ended = turn is not None and branch.turn is None
     handled = branch.turn is None or branch.turn.command_id != record.correlation_id
     return replace(
@@ -99,25 +94,53 @@ def evolve(session: Session | None, record: EventRecord) -> Session:
     )
 
 
-def _session_level(session: Session, branch: Branch, record: EventRecord) -> Session:
-    match record.kind:
-        case SessionCreated():
-            return replace(session, agent_id=record.agent_id)
-        case SessionClosed():
-            return replace(session, closed=True)
-        case Custom() as custom:
-            match extensions.read(custom):
-                case extensions.ManifestSet(manifest=manifest):
-                    return replace(session, manifest=manifest)
-                case extensions.PolicyWritten(version=version, policy=policy):
-                    return replace(session, policy=policy, policy_version=version)
-                case extensions.CancelRequested(command_id=str(command_id)):
-                    return replace(session, commands=_remember(session.commands, command_id))
-                case extensions.TicksDropped(dropped=dropped, command_id=command_id):
-                    return replace(
-                        session, commands=reduce(_remember, (*dropped, command_id), session.commands)
-                    )
+def _branch(session: Session, record: EventRecord) -> Branch:
+    return session.branches.get(record.branch_id) or Branch(branch_id=record.branch_id)
+
+
+# One function a kind of event: (session, kind, record) -> session ----------------------------------------
+
+
+def _created(session: Session, kind: SessionCreated, record: EventRecord) -> Session:
+    return replace(session, agent_id=record.agent_id)
+
+
+def _closed(session: Session, kind: SessionClosed, record: EventRecord) -> Session:
+    return replace(session, closed=True)
+
+
+def _fact(session: Session, kind: Custom, record: EventRecord) -> Session:
+    match extensions.read(kind):
+        case extensions.ManifestSet(manifest=manifest):
+            return replace(session, manifest=manifest)
+        case extensions.PolicyWritten(version=version, policy=policy):
+            return replace(session, policy=policy, policy_version=version)
+        case extensions.CancelRequested(command_id=str(command_id)):
+            return replace(session, commands=_remember(session.commands, command_id))
+        case extensions.TicksDropped(dropped=dropped, command_id=command_id):
+            return replace(session, commands=reduce(_remember, (*dropped, command_id), session.commands))
     return session
+
+
+def _forked(session: Session, kind: BranchCreated, record: EventRecord) -> Session:
+    parent = session.branches.get(kind.from_branch or MAIN)
+    branch = replace(
+        _branch(session, record),
+        parent_branch=kind.from_branch or MAIN,
+        fork_sequence=kind.fork_point_seq,
+        estimated=False,
+        memory=inherited(parent) if parent is not None else Memory(),
+    )
+    return replace(session, branches={**session.branches, branch.branch_id: branch})
+
+
+def _merged(session: Session, kind: BranchMerged, record: EventRecord) -> Session:
+    source = session.branches.get(kind.source_branch_id)
+    if source is None:
+        return session
+    # read-only from now on: nothing that it remembers is of use any more
+    source = replace(source, merged_into=record.branch_id, memory=Memory(), calls=())
+    return replace(session, branches={**session.branches, source.branch_id: source})
 
 
 def _remember(ids: tuple[str, ...], new: str | None) -> tuple[str, ...]:
@@ -132,22 +155,7 @@ def inherited(branch: Branch) -> Memory:
     return branch.turn.before if branch.turn is not None else branch.memory
 
 
-def _inherit(session: Session, branch: Branch, kind: BranchCreated) -> Branch:
-    parent = session.branches.get(kind.from_branch or MAIN)
-    return replace(
-        branch,
-        parent_branch=kind.from_branch or MAIN,
-        fork_sequence=kind.fork_point_seq,
-        estimated=False,
-        memory=inherited(parent) if parent is not None else Memory(),
-    )
-
-
 # One function a kind of event: (branch, kind, record) -> branch -------------------------------------------
-
-
-def _same(branch: Branch, kind: EventKind, record: EventRecord) -> Branch:
-    return branch
 
 
 def _phase(branch: Branch, kind: PhaseEntered, record: EventRecord) -> Branch:
@@ -396,9 +404,16 @@ def _flush(memory: Memory) -> Memory:
     return replace(_say(memory, "assistant", memory.speaking), speaking="")
 
 
-_Handler = Callable[[Branch, Any, EventRecord], Branch]
+_SESSION: dict[type, Callable[[Session, Any, EventRecord], Session]] = {
+    SessionCreated: _created,
+    SessionClosed: _closed,
+    BranchCreated: _forked,
+    BranchMerged: _merged,
+    Custom: _fact,
+}
+"""What an event means for the whole session, told before what it means for its branch."""
 
-_BRANCH: dict[type, _Handler] = {
+_BRANCH: dict[type, Callable[[Branch, Any, EventRecord], Branch]] = {
     PhaseEntered: _phase,
     DeliberationProposed: _deliberated,
     StateEstimated: _estimated,

@@ -267,7 +267,7 @@ class Performer:
             attempt=done.attempt,
             session_id=effect.session_id,
             branch_id=effect.branch_id,
-            workspace_root=str(self._ports.settings.sessions_root / effect.session_id),
+            workspace_root=self._ports.settings.workspace(effect.session_id),
             call=effect.call,
             tool_run_id=effect.tool_run_id,
             deadline=effect.deadline,

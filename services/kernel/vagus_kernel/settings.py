@@ -12,9 +12,9 @@ from vagus_kernel.state import Config
 
 
 @lru_cache(maxsize=8)
-def _below(root: Path, name: str) -> Path:
+def _below(root: Path, name: str) -> str:
     """An absolute folder; asked for with every commit."""
-    return root.absolute() / name
+    return str(root.absolute() / name)
 
 
 class KernelSettings(ProcessSettings, frozen=True, kw_only=True):
@@ -57,15 +57,13 @@ class KernelSettings(ProcessSettings, frozen=True, kw_only=True):
         str, doc("turn middlewares, outermost first: MODULE:NAME, separated by commas")
     ] = ""
 
-    @property
-    def sessions_root(self) -> Path:
-        """The folder of all workspaces."""
-        return _below(self.root, "sessions")
+    def workspace(self, session_id: str) -> str:
+        """The folder of a session's workspace."""
+        return f"{_below(self.root, 'sessions')}/{session_id}"
 
-    @property
-    def lake_root(self) -> Path:
-        """The folder of the latest states."""
-        return _below(self.root, ".lake")
+    def lake(self, session_id: str) -> str:
+        """The folder of a session's latest state."""
+        return f"{_below(self.root, '.lake')}/{session_id}"
 
     def config(self) -> Config:
         """The core's part; raises `SettingsError` where settings contradict each other."""

@@ -37,6 +37,11 @@ def _whole(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@lru_cache(maxsize=64)
+def _seconds(day: str, clock: str) -> int:
+    return int(datetime.fromisoformat(f"{day}T{clock}+00:00").timestamp())
+
+
 def parse(text: str) -> int:
     """Nanoseconds since the epoch; any RFC 3339 offset is read, digits below a nanosecond are dropped."""
     found = _RFC3339.match(text)
@@ -44,7 +49,7 @@ def parse(text: str) -> int:
         raise Malformed(f"not an RFC 3339 time: {text[:40]!r}")
     day, clock, fraction, sign, hours, minutes = found.groups()
     try:
-        whole = int(datetime.fromisoformat(f"{day}T{clock}+00:00").timestamp())
+        whole = _seconds(day, clock)
     except ValueError as error:
         raise Malformed(f"not an RFC 3339 time: {text[:40]!r} ({error})") from error
     offset = (int(hours) * 60 + int(minutes)) * 60 if sign else 0

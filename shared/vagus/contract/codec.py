@@ -169,7 +169,7 @@ def _check_depth(text: bytes) -> None:
 
 
 def _digest(previous: str, bare: bytes) -> str:
-    return _NAME + blake3(b"%b\n%b" % (previous.encode(), bare)).hexdigest()
+    return _NAME + blake3(b"%b\n%b" % (previous.encode(), bare)).digest().hex()
 
 
 def _split(line: bytes) -> tuple[bytes, str | None]:

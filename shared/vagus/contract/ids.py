@@ -49,14 +49,21 @@ class Mint:
 
     def __init__(self, seed: bytes) -> None:
         self._seed = seed
-        self._count = 0
-        self._digits = ""
+        self._draws = 0
+        self._ready: list[str] = []
+        """The next one last."""
 
     def uuid(self) -> str:
         """The next id: 36 characters, lower case, hyphenated."""
-        number, place = divmod(self._count, _AT_ONCE)
-        if not place:
-            self._digits = blake3.blake3(self._seed + number.to_bytes(4, "big")).hexdigest(16 * _AT_ONCE)
-        self._count += 1
-        text = self._digits[32 * place : 32 * place + 32]
-        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
+        if not self._ready:
+            self._ready = self._draw()
+        return self._ready.pop()
+
+    def _draw(self) -> list[str]:
+        text = blake3.blake3(self._seed + self._draws.to_bytes(4, "big")).digest(16 * _AT_ONCE).hex()
+        self._draws += 1
+        return [
+            f"{text[i : i + 8]}-{text[i + 8 : i + 12]}-4{text[i + 13 : i + 16]}"
+            f"-{_VARIANT[text[i + 16]]}{text[i + 17 : i + 20]}-{text[i + 20 : i + 32]}"
+            for i in range(32 * (_AT_ONCE - 1), -1, -32)
+        ]

@@ -1,7 +1,7 @@
 """What the log says of a tick: the same `TickOutput` that the kernel replies with."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import msgspec
 
@@ -49,6 +49,29 @@ class _TurnStarted(msgspec.Struct, frozen=True):
     run_id: str = ""
 
 
+class _Told:
+    """What a tick's events say, in order: all of it, and by kind."""
+
+    def __init__(self, turn: Iterable[EventRecord]) -> None:
+        self.kinds = [record.kind for record in turn]
+        self._of: dict[type[object], list[EventKind]] = {}
+        for kind in self.kinds:
+            self._of.setdefault(type(kind), []).append(kind)
+
+    def all(self, shape: type[_K]) -> Sequence[_K]:
+        """Those of one kind."""
+        return cast("Sequence[_K]", self._of.get(shape, ()))
+
+    def has(self, *shapes: type[Kind]) -> bool:
+        """Whether there is any of these kinds."""
+        return not self._of.keys().isdisjoint(shapes)
+
+    def last(self, shape: type[_K]) -> _K | None:
+        """The last of one kind."""
+        found = self.all(shape)
+        return found[-1] if found else None
+
+
 def tick_output(events: Sequence[EventRecord]) -> TickOutput | None:
     """What the tick did, None while it has not ended.
 
@@ -58,22 +81,22 @@ def tick_output(events: Sequence[EventRecord]) -> TickOutput | None:
     turn = _turn(events)
     if turn is None:
         return None
-    kinds = [record.kind for record in turn]
-    estimate = _last(StateEstimated, kinds)
+    told = _Told(turn)
+    estimate = told.last(StateEstimated)
     if estimate is None:
         return None
-    pending = _pending_approvals(kinds)
-    reason, error = _reason(kinds, estimate.mode, waits=bool(pending))
+    pending = _pending_approvals(told)
+    reason, error = _reason(told, estimate.mode, waits=bool(pending))
     return TickOutput(
         session_id=turn[-1].session_id,
         branch_id=turn[-1].branch_id,
         mode=estimate.mode,
         state=estimate.state,
-        events_emitted=sum(not is_extension(kind) for kind in kinds),
+        events_emitted=sum([not is_extension(kind) for kind in told.kinds]),
         last_sequence=turn[-1].sequence,
-        run_id=_run_id(kinds),
-        text=_text(kinds),
-        tool_results=_tool_results(kinds),
+        run_id=_run_id(told),
+        text=_text(told),
+        tool_results=_tool_results(told),
         pending_approvals=pending,
         reason=reason,
         error=error,
@@ -91,26 +114,22 @@ def _turn(events: Sequence[EventRecord]) -> Sequence[EventRecord] | None:
     return None
 
 
-def _last(shape: type[_K], kinds: Sequence[EventKind]) -> _K | None:
-    return next((kind for kind in reversed(kinds) if isinstance(kind, shape)), None)
-
-
-def _reason(kinds: Sequence[EventKind], mode: OperatingMode, *, waits: bool) -> tuple[str, str | None]:
-    errored = _last(RunErrored, kinds)
+def _reason(told: _Told, mode: OperatingMode, *, waits: bool) -> tuple[str, str | None]:
+    errored = told.last(RunErrored)
     if errored is not None:
         return (CANCELLED, None) if errored.error == CANCELLED else ("error", errored.error)
-    if _last(RunStarted, kinds) is None:
-        return _reason_unstarted(kinds, mode)
+    if not told.has(RunStarted):
+        return _reason_unstarted(told, mode)
     if waits:
         return "awaiting_approval", None
-    if any(_is_call(kind) for kind in kinds):
+    if told.has(ToolCallRequested) or any(_is_refusal(custom) for custom in told.all(Custom)):
         return "tool_calls", None
-    finished = _last(RunFinished, kinds)
+    finished = told.last(RunFinished)
     return (finished.reason if finished and finished.reason in _STOPS else "completed"), None
 
 
-def _reason_unstarted(kinds: Sequence[EventKind], mode: OperatingMode) -> tuple[str, str | None]:
-    raised = _last(ErrorRaised, kinds)
+def _reason_unstarted(told: _Told, mode: OperatingMode) -> tuple[str, str | None]:
+    raised = told.last(ErrorRaised)
     if raised is not None and raised.message.startswith(BUDGET_EXCEEDED):
         return "budget_exceeded", raised.message
     if mode is OperatingMode.SLEEP:
@@ -118,36 +137,38 @@ def _reason_unstarted(kinds: Sequence[EventKind], mode: OperatingMode) -> tuple[
     return ("awaiting_approval" if mode is OperatingMode.ASK_HUMAN else "completed"), None
 
 
-def _is_call(kind: EventKind) -> bool:
-    if isinstance(kind, Custom):
-        return kind.event_type == CALL_REFUSED or kind.event_type.endswith(HARD_STOP)
-    return isinstance(kind, ToolCallRequested)
+def _is_refusal(custom: Custom) -> bool:
+    """Of a call."""
+    return custom.event_type == CALL_REFUSED or custom.event_type.endswith(HARD_STOP)
 
 
-def _run_id(kinds: Iterable[EventKind]) -> str:
-    for kind in kinds:
-        if isinstance(kind, Custom) and kind.event_type == TURN_STARTED:
-            begun = _read(kind.data, _TurnStarted)
+def _run_id(told: _Told) -> str:
+    for custom in told.all(Custom):
+        if custom.event_type == TURN_STARTED:
+            begun = _read(custom.data, _TurnStarted)
             return begun.run_id if begun else ""
     return ""
 
 
-def _text(kinds: Sequence[EventKind]) -> str:
+def _text(told: _Told) -> str:
     pieces: list[str] = []
-    for kind in kinds:
-        if isinstance(kind, TextDelta):
-            pieces.append(kind.delta)
-        elif isinstance(kind, Message) and kind.role == "assistant":
-            pieces.append(kind.content)
+    if told.has(TextDelta, Message):
+        for kind in told.kinds:
+            if isinstance(kind, TextDelta):
+                pieces.append(kind.delta)
+            elif isinstance(kind, Message) and kind.role == "assistant":
+                pieces.append(kind.content)
     if pieces:
         return "".join(pieces)
-    finished = _last(RunFinished, kinds)
+    finished = told.last(RunFinished)
     return (finished.final_answer or "") if finished else ""
 
 
-def _pending_approvals(kinds: Iterable[EventKind]) -> tuple[PendingApproval, ...]:
+def _pending_approvals(told: _Told) -> tuple[PendingApproval, ...]:
+    if not told.has(ApprovalRequested):
+        return ()
     pending: dict[str, PendingApproval] = {}
-    for kind in kinds:
+    for kind in told.kinds:
         if isinstance(kind, ApprovalRequested):
             pending[kind.approval_id] = PendingApproval(
                 approval_id=kind.approval_id,
@@ -160,11 +181,13 @@ def _pending_approvals(kinds: Iterable[EventKind]) -> tuple[PendingApproval, ...
     return tuple(pending.values())
 
 
-def _tool_results(kinds: Iterable[EventKind]) -> tuple[ToolResult, ...]:
+def _tool_results(told: _Told) -> tuple[ToolResult, ...]:
+    if not told.has(ToolCallRequested):
+        return ()
     results: list[ToolResult] = []
     open_calls: dict[str, list[int]] = {}
     """Places in `results` by call id: the kernel refuses a repeated id, the original did not."""
-    for kind in kinds:
+    for kind in told.kinds:
         if isinstance(kind, ToolCallRequested):
             open_calls.setdefault(kind.call_id, []).append(len(results))
             results.append(ToolResult(call_id=kind.call_id, tool_name=kind.tool_name, status="pending"))

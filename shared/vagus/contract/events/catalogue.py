@@ -172,11 +172,13 @@ BY_TYPE: Final[dict[str, type[Kind]]] = {kind.__name__: kind for kind in get_arg
 OWN_PREFIX: Final = "vagus."
 """What the event_type of our own custom events begins with."""
 
-_EXTENSIONS: Final = (PolicyEvaluated, SessionResumed, SessionClosed, CheckpointRestored, ContextCompacted)
+_EXTENSIONS: Final = frozenset(
+    (PolicyEvaluated, SessionResumed, SessionClosed, CheckpointRestored, ContextCompacted)
+)
 
 
 def is_extension(kind: EventKind) -> bool:
     """Whether the original runtime never emits `kind`: who drops these sees the original's sequence."""
     if isinstance(kind, Custom):
         return kind.event_type.startswith(OWN_PREFIX)
-    return isinstance(kind, _EXTENSIONS)
+    return type(kind) in _EXTENSIONS
