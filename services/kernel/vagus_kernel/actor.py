@@ -94,6 +94,7 @@ class Actor:
         self._current = False
         self._in_hand: Item | None = None
         self._clock_at = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
         self._spans: dict[str, TurnSpans] = {}
         self._performer: Performer | None = None
         self._tasks: TaskGroup
@@ -245,14 +246,16 @@ class Actor:
         if self._items or self._stopping or self._reconnected:
             return
         if self.busy or self.projections.dirty:
-            timer = asyncio.get_running_loop().call_at(self._clock_at, self._arrived.set)
-            try:
-                await self._arrived.wait()
-            finally:
-                timer.cancel()
+            if self._alarm is None:  # it stays while others wake us: they do so many times a second
+                self._alarm = asyncio.get_running_loop().call_at(self._clock_at, self._ring)
+            await self._arrived.wait()
         else:
             await self._arrived.wait()
             self._clock_at = self._time() + CLOCK_S
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._arrived.set()
 
     async def _handle(self, item: Item) -> None:
         self.touched_at = self._time()
@@ -278,6 +281,8 @@ class Actor:
 
     async def _give_back(self, lost: Exception | None) -> list[Delivery]:
         asked, self._stopping = self._stopping, True  # what comes from now on is for the next actor
+        if self._alarm is not None:
+            self._alarm.cancel()
         for spans in self._spans.values():
             spans.end()
         kept: list[Delivery] = []
@@ -465,7 +470,7 @@ class Actor:
     async def make_workspace(self) -> None:
         """Make the session's folder, unless it is there; blocking work in a thread."""
         if self.session is not None and self.session.manifest is not None:
-            root = f"{self.ports.settings.sessions_root}/{self.session_id}"
+            root = self.ports.settings.workspace(self.session_id)
             try:
                 await run_sync(initialise, root, self.session.manifest)
             except OSError as error:
@@ -478,8 +483,8 @@ class Actor:
         await self.ports.files.submit(
             files_of(
                 records,
-                workspace=f"{settings.sessions_root}/{self.session_id}",
-                lake=f"{settings.lake_root}/{self.session_id}",
+                workspace=settings.workspace(self.session_id),
+                lake=settings.lake(self.session_id),
                 checkpoint_keep=settings.checkpoint_keep,
                 report=report,
             )

@@ -31,6 +31,9 @@ FAILED: Final = 1
 USAGE: Final = 2
 """Wrong arguments or settings: starting again cannot help."""
 
+GARBAGE_OBJECTS: Final = 10_000
+"""New objects after which cycles among them are looked for; a tick makes some hundreds, and next to none."""
+
 _TELL_OF_QUEUES: Final = ("kernel", "approver")
 """Two kinds, so that somebody still tells that inputs wait when no kernel lives."""
 
@@ -114,6 +117,7 @@ async def _work(kind: str, settings: _S, serve: Serve[_S], stop: Stop) -> None:
         stop.grace_s = settings.stop_grace_s
         gc.collect()
         gc.freeze()  # what is there now stays; looking through it again and again would cost a tick's time
+        gc.set_threshold(GARBAGE_OBJECTS)
         member, instance = process_of(f"{kind}.{settings.instance}")
         await stack.enter_async_context(heeding(bus, settings.subjects, member, instance, stop))
         if kind in _TELL_OF_QUEUES:
