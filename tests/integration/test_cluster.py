@@ -19,7 +19,7 @@ from vagus.contract.subjects import Subjects
 from vagus.runtime.blobs import Blobs
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus, connect
-from vagus.runtime.inspection import UNLED, inspect
+from vagus.runtime.inspection import UNLED, inspect, replicas_found
 from vagus.runtime.jetstream_log import JetStreamLog
 from vagus.runtime.members import Lease, members
 from vagus.runtime.provision import ensure, ensure_blobs, ensure_bucket, ensure_consumer, ensure_stream
@@ -130,6 +130,12 @@ async def test_what_a_frozen_replica_has_missed_is_there_for_those_who_ask_it(
         found = await Bucket(late, name).latest("*.b")
         assert found is not None
         assert (found.key, found.value) == ("a.b", b"1")
+
+
+async def test_an_installation_tells_how_many_replicas_it_has(bus: Bus, subjects: Subjects) -> None:
+    assert await replicas_found(bus, subjects) == 1
+    await ensure(bus, subjects, partitions=1, replicas=R)
+    assert await replicas_found(bus, subjects) == R
 
 
 @pytest.mark.cluster

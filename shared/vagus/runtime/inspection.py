@@ -39,6 +39,10 @@ class _Peer(msgspec.Struct):
     offline: bool = False
 
 
+class _Made(msgspec.Struct):
+    num_replicas: int = 1
+
+
 class _Cluster(msgspec.Struct):
     replicas: list[_Peer] = []
 
@@ -65,6 +69,15 @@ async def inspect(bus: Bus, subjects: Subjects, *, partitions: int, replicas: in
         address = f"{spec.stream}.{spec.name}"
         found.append(await _compare(bus, f"CONSUMER.INFO.{address}", address, consumer_config(spec)))
     return found
+
+
+async def replicas_found(bus: Bus, subjects: Subjects) -> int:
+    """How many replicas an installation was made with, by its inbox; 1 if there is none, or no answer."""
+    try:
+        answer = await bus.api(f"STREAM.INFO.{subjects.named('INBOX')}", timeout_s=ANSWER_S)
+    except (ApiError, OutcomeUnknown):
+        return 1
+    return msgspec.convert(answer.get("config", {}), _Made).num_replicas
 
 
 async def _firehose(bus: Bus, subjects: Subjects, replicas: int) -> list[Found]:

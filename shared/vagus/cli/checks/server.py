@@ -12,7 +12,7 @@ from vagus.contract.streams import MEMBERS
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus, connect
-from vagus.runtime.inspection import MISSING, UNLED, Found, inspect
+from vagus.runtime.inspection import MISSING, UNLED, Found, inspect, replicas_found
 from vagus.runtime.settings import Access, read_settings
 
 CONNECT_S: Final = 3.0
@@ -66,7 +66,8 @@ async def _jetstream(bus: Bus) -> Finding:
 
 async def _streams(bus: Bus, subjects: Subjects) -> list[Finding]:
     partitions = int(os.environ.get("VAGUS_PARTITIONS", limits.INBOX_PARTITIONS))
-    replicas = int(os.environ.get("VAGUS_REPLICAS", 1))
+    told = os.environ.get("VAGUS_REPLICAS")
+    replicas = int(told) if told else await replicas_found(bus, subjects)
     found = await inspect(bus, subjects, partitions=partitions, replicas=replicas)
     wrong = [item for item in found if item.problem]
     if not wrong:
