@@ -36,6 +36,7 @@ from vagus.runtime import clock, telemetry
 from vagus.runtime.faults import hit
 from vagus.runtime.queue import Delivery, dead_letter
 from vagus_kernel import inputs
+from vagus_kernel.alarm import Alarm
 from vagus_kernel.decide import Decision, Rejected, decide
 from vagus_kernel.effects import CallModel
 from vagus_kernel.inputs import Context, Input
@@ -60,8 +61,6 @@ _log = logging.getLogger(__name__)
 BACK_AFTER_S: Final = 0.5
 """When inputs that could not be handled now come again: so late at first, then twice as late each time."""
 BACK_MOST_S: Final = 8.0
-CLOCK_S: Final = 1.0
-"""How often a session that waits for something looks at the clock."""
 LAST_WORDS_S: Final = 2.0
 """What writing the registry's entry and the snapshot may take at the end."""
 
@@ -93,10 +92,9 @@ class Actor:
         self._active = False
         self._current = False
         self._in_hand: Item | None = None
-        self._clock_at = 0.0
-        self._alarm: asyncio.TimerHandle | None = None
         self._spans: dict[str, TurnSpans] = {}
         self._performer: Performer | None = None
+        self._alarm: Alarm
         self._tasks: TaskGroup
         self._time: Callable[[], float]
         self._thinker: Thinker
@@ -187,7 +185,7 @@ class Actor:
 
     def _prepare(self, tasks: TaskGroup) -> None:
         self._time = asyncio.get_running_loop().time
-        self._clock_at = self._time() + CLOCK_S
+        self._alarm = Alarm(self._arrived.set)
         self._tasks = tasks
         self._thinker = Thinker(self.ports, tasks, self.put)
         self.onion = Onion(
@@ -229,14 +227,14 @@ class Actor:
         while not self._stopping:
             while self._items and not self._stopping:
                 await self._handle(self._items.popleft())
-                if self._time() >= self._clock_at:
+                if self._alarm.due:
                     break
             if self.session is None and not self._items:
                 return  # there is nothing to remember of a session that does not exist
             self.keeping.begin(self._tasks)
             await self._sleep()
-            if self._reconnected or self._time() >= self._clock_at:
-                self._clock_at = self._time() + CLOCK_S
+            if self._reconnected or self._alarm.due:
+                self._alarm.wind()
                 again, self._reconnected = self._reconnected, False
                 await self._on_clock(again and self.busy)
 
@@ -246,16 +244,11 @@ class Actor:
         if self._items or self._stopping or self._reconnected:
             return
         if self.busy or self.projections.dirty:
-            if self._alarm is None:  # it stays while others wake us: they do so many times a second
-                self._alarm = asyncio.get_running_loop().call_at(self._clock_at, self._ring)
+            self._alarm.set()
             await self._arrived.wait()
         else:
             await self._arrived.wait()
-            self._clock_at = self._time() + CLOCK_S
-
-    def _ring(self) -> None:
-        self._alarm = None
-        self._arrived.set()
+            self._alarm.wind()
 
     async def _handle(self, item: Item) -> None:
         self.touched_at = self._time()
@@ -281,8 +274,7 @@ class Actor:
 
     async def _give_back(self, lost: Exception | None) -> list[Delivery]:
         asked, self._stopping = self._stopping, True  # what comes from now on is for the next actor
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarm.stop()
         for spans in self._spans.values():
             spans.end()
         kept: list[Delivery] = []
