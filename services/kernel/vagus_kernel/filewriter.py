@@ -32,7 +32,8 @@ _log = logging.getLogger(__name__)
 PENDING_FILES: Final = 4096
 """Files waiting to be written; the kernel waits when there are more."""
 REPLACED: Final = 8
-"""Files replaced in a round, unless there is a hurry; of more than five times as many a fifth."""
+"""Files replaced in a round, unless there is a hurry or very many wait; of more than five times as many a
+fifth."""
 TAIL_BYTES: Final = 256 * 1024
 """Of an appended file, read once to find out which lines it has."""
 KNOWN_FOLDERS: Final = 1024
@@ -134,8 +135,8 @@ class FileWriter:
                 await self._work.wait()
                 with anyio.move_on_after(limits.PROJECTION_S):
                     await self._hurry.wait()
-                many = max(REPLACED, len(self._replace) // 5)
-                await self._round(None if self._hurry.is_set() else many)
+                hurry = self._hurry.is_set() or self.pending > PENDING_FILES // 4
+                await self._round(None if hurry else max(REPLACED, len(self._replace) // 5))
         finally:
             with anyio.CancelScope(shield=True):
                 await self._round()
