@@ -54,7 +54,7 @@ def test_a_kernel_that_forgets_what_it_has_handled_is_found_out(monkeypatch: pyt
     monkeypatch.setattr(evolve, "_remember", lambda ids, new: ids)
     _, failure = explore("copies", schedules("copies", 2, sample=50, seed=1))
     assert failure is not None
-    assert [fault.kind for fault in failure.schedule] == [Kind.REDELIVER], "one fault is enough"
+    assert len(failure.schedule) == 1, "one fault is enough, whichever makes an input come again"
 
 
 def test_a_schedule_is_written_and_read_back() -> None:
