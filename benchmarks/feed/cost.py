@@ -2,10 +2,14 @@
 
 Readers have machines of their own, and so does the server; here they share one, and a kernel whose cores are
 busy or whose memory is cold takes longer for the same. So the kernel, and whom it works with, keep the first
-half of the cores, the server and the readers the rest. `AGAIN` is a control: what it shows is the noise.
+half of the cores, the server and the readers the rest. And ticks begin at fixed times: a kernel that is asked
+again as soon as it has answered works the less at a tick the faster its server is, since it has several in
+hand at a time. Two are controls. What `AGAIN` shows is the noise; `BUSY` reads nothing, and computes on the
+server's cores as readers do.
 """
 
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from itertools import count
@@ -26,10 +30,13 @@ from vagus.runtime.embedded import Durability
 
 SUBSCRIBERS: Final = 100
 SESSIONS: Final = 4
-ROUNDS, ROUNDS_QUICK = 12, 1
-BLOCK, BLOCK_QUICK = 50, 3
+ROUNDS, ROUNDS_QUICK = 10, 1
+BLOCK, BLOCK_QUICK = 40, 3
 """Ticks of a session in one turn."""
+EVERY_S: Final = 0.1
+"""Of a session; no two begin at the same time."""
 NOBODY, AGAIN, RELAY, MANY = "nobody", "nobody, again", "a relay", "a relay and 100 subscribers"
+BUSY: Final = "nobody, the server busy"
 
 
 class Side:
@@ -43,7 +50,7 @@ class Side:
 
 async def measure(folder: Path, durability: Durability, *, quick: bool) -> list[CostFigures]:
     """All of them, so that a change of the machine's mood hits each."""
-    before, sides = load(), {what: Side() for what in (NOBODY, AGAIN, RELAY, MANY)}
+    before, sides = load(), {what: Side() for what in (NOBODY, AGAIN, BUSY, RELAY, MANY)}
     numbers = count(1)
     cores = sorted(os.sched_getaffinity(0))
     ours, theirs = set(cores[: (len(cores) + 1) // 2]), set(cores[len(cores) // 2 :])
@@ -76,11 +83,12 @@ async def measure(folder: Path, durability: Durability, *, quick: bool) -> list[
 async def turn(
     whole: Installation, sessions: list[vagus.Session], side: Side, numbers: "count[int]", block: int
 ) -> None:
-    """Some ticks of every session, all at the same time."""
-    meter = CpuMeter({"kernel": whole.pids("kernel")})
+    """Some ticks of every session."""
+    meter, start = CpuMeter({"kernel": whole.pids("kernel")}), perf_counter()
 
-    async def ticks(session: vagus.Session) -> None:
-        for _ in range(block):
+    async def ticks(session: vagus.Session, offset_s: float) -> None:
+        for number in range(block):
+            await anyio.sleep(max(0.0, start + offset_s + number * EVERY_S - perf_counter()))
             began = perf_counter()
             output = await session.tick(f"objective {next(numbers)}")
             side.times.append(perf_counter() - began)
@@ -88,8 +96,8 @@ async def turn(
                 raise RuntimeError(f"a tick ended as {output.reason}: {output}")
 
     async with anyio.create_task_group() as tasks:
-        for session in sessions:
-            tasks.start_soon(ticks, session)
+        for place, session in enumerate(sessions):
+            tasks.start_soon(ticks, session, place * EVERY_S / len(sessions))
     side.kernel_ms.append(meter.ms_per(block * len(sessions))["kernel"])
 
 
@@ -98,6 +106,15 @@ async def readers(whole: Installation, folder: Path, what: str, cores: set[int])
     """Whoever reads meanwhile, in processes of their own."""
     if what in (NOBODY, AGAIN):
         yield
+        return
+    if what == BUSY:
+        with placed(cores):
+            neighbour = await anyio.open_process([sys.executable, "-c", "while True: pass"])
+        async with neighbour:
+            try:
+                yield
+            finally:
+                neighbour.kill()
         return
     environ = {"VAGUS_SERVER": whole.url, "SUBSCRIBERS": str(SUBSCRIBERS)}
     async with AsyncExitStack() as stack:

@@ -38,10 +38,10 @@ class AudienceFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CostFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Text ticks of a whole installation, in turn without and with what reads their events."""
+    """Text ticks at fixed times, in turn without and with what reads their events."""
 
     what: str
-    """Who reads: nobody, a relay, or a relay and so many subscribers."""
+    """Who reads: nobody, a relay, or a relay and so many subscribers; or what the server is slowed by."""
     load_before: float
     ticks: int
     latency: Spread
