@@ -145,7 +145,7 @@ def _merged(session: Session, kind: BranchMerged, record: EventRecord) -> Sessio
 
 def _remember(ids: tuple[str, ...], new: str | None) -> tuple[str, ...]:
     key = remembered(new) if new is not None else None
-    if key is None or key in ids:
+    if key is None or key in ids[-1:] or key in ids:  # mostly it is the last one, or none
         return ids
     return (*ids[-REMEMBERED_IDS + 1 :], key)
 
