@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
 import nats
@@ -9,6 +10,7 @@ from vagus.contract.errors import Conflict, Malformed, Unavailable
 from vagus.contract.streams import BucketSpec
 from vagus.contract.subjects import Subjects
 from vagus.runtime import bucket as module
+from vagus.runtime import watch
 from vagus.runtime.bucket import Bucket, CaughtUp, Change, Deleted, Entry
 from vagus.runtime.bus import Bus
 from vagus.runtime.embedded import EmbeddedServer
@@ -147,6 +149,21 @@ async def test_a_watch_of_nothing_is_caught_up_at_once(bucket: Bucket) -> None:
         assert await take(changes, 1) == [CaughtUp()]
         revision = await bucket.put("a", b"1")
         assert await take(changes, 1) == [Entry("a", b"1", revision)]
+
+
+async def test_what_expires_before_it_is_told_is_not_waited_for(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def announce_more(*consumer: Any) -> int:
+        return await create(*consumer) + 1
+
+    create = watch._create_consumer
+    monkeypatch.setattr(watch, "_create_consumer", announce_more)
+    monkeypatch.setattr(watch, "HEARTBEAT_S", 0.2)
+    async with bucket.watch() as changes:
+        assert await take(changes, 1) == [CaughtUp()]
+        await bucket.put("a", b"1")
+        assert await take(changes, 1) == [Entry("a", b"1", 1)]
 
 
 async def test_a_watch_of_many_entries_loses_none(bucket: Bucket) -> None:

@@ -57,11 +57,12 @@ async def watch(bus: Bus, stream: str, prefix: str, subject: str) -> AsyncGenera
                     yield CaughtUp()
                 async with aclosing(_received(bus, messages)) as received:
                     async for message, origin in received:
-                        seen = origin.stream_sequence
-                        yield change(
-                            prefix, message.subject, OPERATION in message.headers, message.data, seen
-                        )
-                        if not origin.pending and not caught_up:
+                        if origin is not None:
+                            seen = origin.stream_sequence
+                            yield change(
+                                prefix, message.subject, OPERATION in message.headers, message.data, seen
+                            )
+                        if (origin is None or not origin.pending) and not caught_up:
                             caught_up = True
                             yield CaughtUp()
         except (OutcomeUnknown, Unavailable):
@@ -124,8 +125,11 @@ async def _create_consumer(bus: Bus, stream: str, subject: str, inbox: str, afte
 
 async def _received(
     bus: Bus, messages: AsyncIterator[Message]
-) -> AsyncGenerator[tuple[Message, Origin], None]:
-    """The deliveries of one consumer, until one of them or the consumer itself is lost."""
+) -> AsyncGenerator[tuple[Message, Origin | None], None]:
+    """The deliveries of one consumer, until one of them or the consumer itself is lost.
+
+    Without an origin: all that waits was delivered. It may be less than was announced, since keys expire.
+    """
     count = 0
     while (message := await _next(messages)) is not None:
         if message.status:
@@ -134,6 +138,8 @@ async def _received(
                 bus.send(waits_on)
             if int(message.headers.get("Nats-Last-Consumer", 0)) > count:
                 return
+            if message.status == 100 and not waits_on:
+                yield message, None
             continue
         origin = Origin.of(message.reply)
         if origin is None or origin.consumer_sequence != count + 1:
