@@ -1,7 +1,6 @@
 """A nats-server of our own, for development, demos and tests."""
 
 import ctypes
-import ctypes.util
 import importlib.metadata
 import logging
 import os
@@ -19,6 +18,7 @@ import msgspec
 
 from vagus.contract import limits
 from vagus.contract.errors import Unavailable
+from vagus.runtime.libc import libc
 from vagus.runtime.scheduling import lengthen_slice
 
 log = logging.getLogger("vagus.embedded")
@@ -217,12 +217,12 @@ def _before_the_server() -> Callable[[], None] | None:
     tie = die_with_parent()
     if tie is None:
         return None
-    libc = _libc()
+    library = libc()
 
     def prepare() -> None:
         tie()
         lengthen_slice()
-        libc.prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(_TIMER_SLACK_NS))
+        library.prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(_TIMER_SLACK_NS))
 
     return prepare
 
@@ -234,17 +234,12 @@ def die_with_parent() -> Callable[[], None] | None:
     """
     if sys.platform != "linux":
         return None
-    libc = _libc()
+    library = libc()
     parent = os.getpid()
 
     def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        library.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # we ended before it asked to be told
             os._exit(1)
 
     return prepare
-
-
-def _libc() -> ctypes.CDLL:
-    """To be loaded before a fork, not after it."""
-    return ctypes.CDLL(ctypes.util.find_library("c") or "libc.so.6")

@@ -6,6 +6,8 @@ import platform
 import sys
 from typing import Final
 
+from vagus.runtime.libc import libc
+
 SLICE_NS: Final = 20_000_000
 """Linux takes 100 µs to 100 ms; its own is 700 µs to 3 ms, by the number of cores."""
 
@@ -26,8 +28,7 @@ class _Attributes(ctypes.Structure):
     )
 
 
-# loaded here, not after a fork
-_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" and sys.maxsize > 2**32 else None
+_LIBC: Final = libc() if sys.platform == "linux" and sys.maxsize > 2**32 else None
 
 
 def lengthen_slice() -> None:
