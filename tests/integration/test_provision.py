@@ -1,10 +1,14 @@
+from collections.abc import Mapping
+
 import anyio
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from tests.kit.services import stored
 from vagus.contract import streams
 from vagus.contract.errors import SettingsError
+from vagus.contract.limits import REQUEST_TIMEOUT_S
 from vagus.contract.messages import Role
 from vagus.contract.streams import ConsumerSpec, StreamSpec
 from vagus.contract.subjects import Subjects
@@ -35,6 +39,29 @@ async def test_an_inbox_of_the_first_version_is_brought_up_to_date_with_what_it_
     assert await stored(bus, inbox.name) == 1
     await bus.store(subjects.schedule("s", "x"), b"")
     assert await stored(bus, subjects.named("SCHEDULES")) == 1
+
+
+class Leaderless(Bus):
+    """As on a cluster that has just lost servers: the list lacks consumers whose leader does not answer."""
+
+    def __init__(self, bus: Bus, *missing: str) -> None:
+        self.__dict__.update(bus.__dict__)
+        self._missing = missing
+
+    async def api(
+        self, verb: str, body: Mapping[str, object] | None = None, *, timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> dict[str, object]:
+        answer = await super().api(verb, body, timeout_s=timeout_s)
+        if verb.startswith("CONSUMER.LIST."):
+            listed = msgspec.convert(answer["consumers"], list[dict[str, object]])
+            return answer | {"consumers": [one for one in listed if one["name"] not in self._missing]}
+        return answer
+
+
+async def test_consumers_without_a_leader_are_ensured_one_by_one(bus: Bus, subjects: Subjects) -> None:
+    await ensure(bus, subjects, partitions=2)
+    with anyio.fail_after(30):
+        await ensure(Leaderless(bus, "answers-0", "commands-1"), subjects, partitions=2)
 
 
 async def test_several_processes_may_ensure_at_once(bus: Bus, subjects: Subjects) -> None:

@@ -15,6 +15,7 @@ from vagus.contract.messages import Role
 from vagus.contract.status import Queue, Replica
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import ApiError, Bus
+from vagus.runtime.listing import listed
 
 STREAMS: Final = ("INBOX", "GATE", "TOOLS", "APPROVALS", "SCHEDULES", "DEAD")
 """In the order in which their queues are told of."""
@@ -135,24 +136,20 @@ async def _first(bus: Bus, stream: str, filter_: str, sequence: int, now_ns: int
 
 async def _info(bus: Bus, stream: str) -> "_Info":
     """A stream's description with the number of messages of each subject, a page of subjects at a time."""
-    counted: dict[str, int] = {}
-    while True:
-        request = {"subjects_filter": ">", "offset": len(counted)}
-        info = msgspec.convert(await bus.api(f"STREAM.INFO.{stream}", request), _Info)
-        page = info.state.subjects or {}
-        counted |= page
-        if not page or len(counted) >= info.total:
-            return msgspec.structs.replace(info, state=msgspec.structs.replace(info.state, subjects=counted))
+    pages = await listed(
+        lambda offset: bus.api(f"STREAM.INFO.{stream}", {"subjects_filter": ">", "offset": offset}),
+        lambda answer: (msgspec.convert(answer, _Info),),
+    )
+    counted = {subject: count for page in pages for subject, count in (page.state.subjects or {}).items()}
+    last = pages[-1]
+    return msgspec.structs.replace(last, state=msgspec.structs.replace(last.state, subjects=counted))
 
 
 async def _consumers(bus: Bus, stream: str) -> "list[_Consumer]":
-    found: list[_Consumer] = []
-    while True:
-        answer = await bus.api(f"CONSUMER.LIST.{stream}", {"offset": len(found)})
-        page = msgspec.convert(answer, _ConsumerPage)
-        found += page.consumers
-        if not page.consumers or len(found) >= page.total:
-            return found
+    return await listed(
+        lambda offset: bus.api(f"CONSUMER.LIST.{stream}", {"offset": offset}),
+        lambda answer: msgspec.convert(answer, _ConsumerPage).consumers,
+    )
 
 
 class _State(msgspec.Struct):
@@ -177,7 +174,6 @@ class _Info(msgspec.Struct):
     state: _State
     ts: str
     config: _Config
-    total: int = 0
     cluster: _Cluster = msgspec.field(default_factory=_Cluster)
 
 
@@ -203,5 +199,4 @@ class _Consumer(msgspec.Struct):
 
 
 class _ConsumerPage(msgspec.Struct):
-    total: int
     consumers: list[_Consumer] = []

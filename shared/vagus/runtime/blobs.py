@@ -19,6 +19,7 @@ from vagus.contract.errors import Conflict, Malformed, NotFound, OutcomeUnknown,
 from vagus.runtime import clock
 from vagus.runtime.bucket import DIRECT_S
 from vagus.runtime.bus import ApiError, Bus, Message
+from vagus.runtime.listing import listed
 
 CHUNK_BYTES: Final = 512 * limits.KIB
 _PAGE_CHUNKS: Final = 16
@@ -54,7 +55,6 @@ class _State(msgspec.Struct):
 
 class _Info(msgspec.Struct):
     state: _State
-    total: int = 0
 
 
 class Blobs:
@@ -117,14 +117,13 @@ class Blobs:
         return found
 
     async def _meta_subjects(self) -> list[str]:
-        subjects: list[str] = []
-        while True:
-            wanted = {"subjects_filter": f"$O.{self._bucket}.M.*", "offset": len(subjects)}
-            answer = await self._bus.api(f"STREAM.INFO.{self._stream}", wanted)
-            page = msgspec.convert(answer, _Info)
-            subjects += page.state.subjects or ()
-            if not page.state.subjects or len(subjects) >= page.total:
-                return subjects
+        wanted = f"$O.{self._bucket}.M.*"
+        return await listed(
+            lambda offset: self._bus.api(
+                f"STREAM.INFO.{self._stream}", {"subjects_filter": wanted, "offset": offset}
+            ),
+            lambda answer: msgspec.convert(answer, _Info).state.subjects or (),
+        )
 
     async def _store(self, name: str, data: bytes, media_type: str) -> None:
         """Chunks first, under a subject that is ours alone; who names theirs first has stored the blob."""

@@ -15,6 +15,7 @@ from vagus.contract.errors import OutcomeUnknown, SettingsError
 from vagus.contract.streams import BucketSpec, ConsumerSpec, Retention, StreamSpec
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import ApiError, Bus
+from vagus.runtime.listing import listed
 
 TIMEOUT_S: Final = 20.0
 """Of one request and its repetitions: the server writes to its disk, and a whole fleet may be starting."""
@@ -154,14 +155,12 @@ async def _create_stream(bus: Bus, wanted: Config) -> None:
 
 
 async def _existing_consumers(bus: Bus, stream: str) -> dict[str, object]:
-    """The configuration of every consumer of a stream, by name."""
-    found: dict[str, object] = {}
-    while True:
-        answer = await _ask(bus, f"CONSUMER.LIST.{stream}", {"offset": len(found)})
-        page = msgspec.convert(answer, _ConsumerPage)
-        found |= {consumer.name: consumer.config for consumer in page.consumers}
-        if not page.consumers or len(found) >= page.total:
-            return found
+    """The configuration of every consumer of a stream, by name, but of those without a leader just now."""
+    consumers = await listed(
+        lambda offset: _ask(bus, f"CONSUMER.LIST.{stream}", {"offset": offset}),
+        lambda answer: msgspec.convert(answer, _ConsumerPage).consumers,
+    )
+    return {consumer.name: consumer.config for consumer in consumers}
 
 
 class _ConsumerInfo(msgspec.Struct):
@@ -170,7 +169,6 @@ class _ConsumerInfo(msgspec.Struct):
 
 
 class _ConsumerPage(msgspec.Struct):
-    total: int
     consumers: list[_ConsumerInfo] = []
 
 

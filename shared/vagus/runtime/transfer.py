@@ -16,6 +16,7 @@ from vagus.contract.errors import Malformed, OutcomeUnknown, Unavailable
 from vagus.contract.subjects import Subjects
 from vagus.runtime.answers import read_answer
 from vagus.runtime.bus import Bus, Message
+from vagus.runtime.listing import listed
 
 CHUNK_BYTES: Final = 128 * limits.KIB
 WINDOW_BYTES: Final = 4 * limits.MIB
@@ -48,14 +49,12 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 
 async def names(bus: Bus, subjects: Subjects) -> list[str]:
     """Of all streams of an installation, those behind its buckets as well; in no order."""
-    found: list[str] = []
-    while True:
-        answer = await bus.api("STREAM.NAMES", {"offset": len(found)})
-        page = msgspec.convert(answer.get("streams") or [], list[str])
-        if not page:
-            own = subjects.named("")
-            return [name for name in found if name.removeprefix("KV_").removeprefix("OBJ_").startswith(own)]
-        found += page
+    found = await listed(
+        lambda offset: bus.api("STREAM.NAMES", {"offset": offset}),
+        lambda answer: msgspec.convert(answer.get("streams") or [], list[str]),
+    )
+    own = subjects.named("")
+    return [name for name in found if name.removeprefix("KV_").removeprefix("OBJ_").startswith(own)]
 
 
 async def save(bus: Bus, stream: str, path: anyio.Path) -> Transfer:

@@ -1,5 +1,6 @@
 """The ends of all session logs that are streams now, by as few questions as possible."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from vagus.contract.errors import OutcomeUnknown, Unavailable
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus
+from vagus.runtime.listing import listed
 
 PAGE_S: Final = 10.0
 """Of one page: on a cluster the server asks all others."""
@@ -36,7 +38,6 @@ class _Stream(msgspec.Struct):
 
 
 class _Page(msgspec.Struct):
-    total: int = 0
     streams: list[_Stream] = []
 
 
@@ -49,18 +50,17 @@ async def heads(bus: Bus, subjects: Subjects) -> dict[str, Head]:
         Unavailable: The server did not answer.
     """
     found: dict[str, Head] = {}
-    asked = 0
-    while True:
-        request = {"subject": subjects.all_logs(), "offset": asked}
+
+    async def ask(offset: int) -> Mapping[str, object]:
+        request = {"subject": subjects.all_logs(), "offset": offset}
         try:
-            page = msgspec.convert(await bus.api("STREAM.LIST", request, timeout_s=PAGE_S), _Page)
+            return await bus.api("STREAM.LIST", request, timeout_s=PAGE_S)
         except OutcomeUnknown as error:
             raise Unavailable(f"the session logs cannot be listed: {error.message}") from error
-        for stream in page.streams:
-            session_id = subjects.session_of_stream(stream.config.name)
-            head = Head(stream.state.last_seq, stream.state.last_ts)
-            if session_id not in found or found[session_id].sequence < head.sequence:
-                found[session_id] = head
-        asked += len(page.streams)
-        if not page.streams or asked >= page.total:
-            return found
+
+    for stream in await listed(ask, lambda answer: msgspec.convert(answer, _Page).streams):
+        session_id = subjects.session_of_stream(stream.config.name)
+        head = Head(stream.state.last_seq, stream.state.last_ts)
+        if session_id not in found or found[session_id].sequence < head.sequence:
+            found[session_id] = head
+    return found
