@@ -40,6 +40,7 @@ POLICY = vagus.PolicySet(
 )
 FORBIDDEN = (
     (User.CLIENT, SUBJECTS.inbox(Role.VERDICT, "s")),
+    (User.CLIENT, SUBJECTS.verdict("k", "s")),
     (User.CLIENT, SUBJECTS.inbox(Role.REPORT, "s")),
     (User.CLIENT, SUBJECTS.inbox(Role.RESOLUTION, "s")),
     (User.CLIENT, SUBJECTS.log("s", "main")),
@@ -52,6 +53,7 @@ FORBIDDEN = (
     (User.CLIENT, "$KV.VAGUS_POLICIES.s"),
     (User.TOOLRUNNER, SUBJECTS.inbox(Role.RESOLUTION, "s")),
     (User.TOOLRUNNER, SUBJECTS.inbox(Role.VERDICT, "s")),
+    (User.TOOLRUNNER, SUBJECTS.verdict("k", "s")),
     (User.TOOLRUNNER, SUBJECTS.inbox(Role.COMMAND, "s")),
     (User.TOOLRUNNER, SUBJECTS.answer("s")),
     (User.TOOLRUNNER, "$KV.VAGUS_TICKETS.t"),
@@ -184,6 +186,24 @@ async def test_nobody_says_what_is_another_ones_to_say(tmp_path: Path) -> None:
         told = await eventually(lambda: _told(server, len(FORBIDDEN)))
         for _, subject in FORBIDDEN:
             assert any(f'Subject "{subject}"' in line for line in told), subject
+
+
+async def test_a_process_learns_what_it_may_not_say_or_hear(tmp_path: Path) -> None:
+    async with secured(tmp_path) as server:
+        access = server.secrets.access
+        async with (
+            connect(server.url, name="gate", access=access(User.POLICYGATE)) as gate,
+            connect(server.url, name="approver", access=access(User.APPROVER)) as approver,
+        ):
+            for bus in (gate, approver):
+                assert not bus.forbids(SUBJECTS.verdict("K1", ""))
+                await bus.publish(SUBJECTS.verdict("K1", "s"))
+                await bus.subscribe_callback(bus.new_inbox(), print)  # a round trip
+            assert not gate.forbids(SUBJECTS.verdict("K1", ""))
+            assert approver.forbids(SUBJECTS.verdict("K1", ""))
+            assert not approver.forbids(SUBJECTS.verdict("K2", ""))
+            await gate.subscribe_callback(SUBJECTS.verdict("K1"), print)
+            assert gate.forbids(SUBJECTS.verdict("K1", ""))
 
 
 def _told(server: SecuredServer, count: int) -> list[str]:

@@ -14,7 +14,7 @@ from tests.kit.waiting import eventually
 from vagus.contract.approvals import ApprovalTicket, TicketState
 from vagus.contract.errors import SettingsError, Unavailable
 from vagus.contract.grants import call_hash
-from vagus.contract.messages import GateRequest, Role, Rule, Verdict
+from vagus.contract.messages import ANSWER_TO, GateRequest, Role, Rule, Verdict, decode
 from vagus.contract.policy import PolicyInForce, PolicySet
 from vagus.contract.streams import POLICIES, TICKETS, gate_consumer
 from vagus.contract.subjects import Subjects
@@ -165,6 +165,45 @@ async def test_a_call_that_may_not_run_gets_a_reason_and_no_grant(
     assert (said.rule_id, said.explanation) == (rule, why)
     assert said.grant is None
     await wait_until_empty(desk.bus, desk.subjects.named("GATE"))
+
+
+async def test_who_says_where_it_waits_is_told_straight(desk: Desk) -> None:
+    await desk.publish()
+    request = desk.request()
+    async with (
+        desk.bus.subscribe(desk.subjects.verdict("k1")) as told,
+        serving(serve, desk.bus, desk.settings),
+    ):
+        await desk.send(request, **{ANSWER_TO: "k1"})
+        with anyio.fail_after(20):
+            message = await anext(told)
+        await wait_until_empty(desk.bus, desk.subjects.named("GATE"))
+        assert message.subject == desk.subjects.verdict("k1", "s")
+        said = decode(message.data, Verdict)
+        assert (said.effect_id, said.grant is not None) == (request.effect_id, True)
+        assert desk.of(request) == []
+        again = replace(request, attempt=2)
+        await desk.send(again)
+        assert len(await eventually(lambda: desk.of(again))) == 1
+
+
+async def test_where_the_server_forbids_that_verdicts_go_by_the_inbox(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk.bus, "forbids", lambda beginning: beginning == desk.subjects.verdict("k1", ""))
+    await desk.publish()
+    request = desk.request()
+    async with serving(serve, desk.bus, desk.settings):
+        await desk.send(request, **{ANSWER_TO: "k1"})
+        assert len(await eventually(lambda: desk.of(request))) == 1
+
+
+async def test_a_request_that_would_be_answered_elsewhere_is_a_dead_letter(desk: Desk) -> None:
+    await desk.publish()
+    async with serving(serve, desk.bus, desk.settings):
+        await desk.send(desk.request(), **{ANSWER_TO: "k1.s.x"})
+        await wait_until_empty(desk.bus, desk.subjects.named("GATE"))
+    assert await stored(desk.bus, desk.subjects.named("DEAD")) == 1
 
 
 async def test_a_tool_that_was_registered_a_moment_ago_is_found(desk: Desk) -> None:

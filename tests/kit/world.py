@@ -28,7 +28,16 @@ from vagus.contract.codec import decode_commit, verify
 from vagus.contract.commands import Reply
 from vagus.contract.errors import Conflict, Unavailable
 from vagus.contract.events import BranchCreated, Custom, EventRecord
-from vagus.contract.messages import GateRequest, Report, ReportType, Role, ToolRequest, Verdict, decode
+from vagus.contract.messages import (
+    ANSWER_TO,
+    GateRequest,
+    Report,
+    ReportType,
+    Role,
+    ToolRequest,
+    Verdict,
+    decode,
+)
 from vagus.contract.models import ModelCompletion, ModelCompletionRequest
 from vagus.contract.outcome import tick_output
 from vagus.contract.policy import PolicySet
@@ -126,6 +135,9 @@ class FakeBus:
         if self._process.alive:
             self._world.take(subject, data, headers or {})
 
+    def forbids(self, beginning: str) -> bool:
+        return False
+
     async def publish(self, subject: str, data: bytes = b"", *, headers: Any = None, reply: str = "") -> None:
         self.send(subject, data, headers=headers)
         await checkpoint()
@@ -192,6 +204,8 @@ class Process:
         self.keep_alive: KeepAlive
         self._middlewares = middlewares
         self._settings = settings or KernelSettings(effect_retry=world.retry_s)
+        self.instance = self._settings.instance
+        world.processes.append(self)
         self._ready = False
         self.task = self.loop.create_task(self._main())
         while not self._ready:
@@ -289,8 +303,9 @@ class World:
     """What was given back in good order, and at which delivery."""
     dead: list[tuple[str, bytes, Mapping[str, str]]] = field(default_factory=list)
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
+    processes: list[Process] = field(default_factory=list)
     lose_next: int = 0
-    """So many of the next messages to gate and runner are lost on the way."""
+    """So many of the next messages to gate and runner, and straight from the gate, are lost on the way."""
     lose_acks: int = 0
     refuse_commits: int = 0
     model_calls: int = 0
@@ -402,7 +417,7 @@ class World:
 
     def judge(self) -> None:
         """The gate answers one request."""
-        request, _ = self.gate.popleft()
+        request, headers = self.gate.popleft()
         needed = TOOLS[request.call.tool_name].capabilities
         approved = request.tickets and all(
             self.tickets[ticket].state is TicketState.APPROVED for ticket in request.tickets
@@ -414,7 +429,17 @@ class World:
             verdict = replace(verdict, requires_approval=needed)
         else:
             verdict = replace(verdict, allowed=needed, grant="granted")
-        self.tell(Role.VERDICT, verdict, f"{request.effect_id}.{request.attempt}")
+        kernel = headers.get(ANSWER_TO)
+        if kernel is None:
+            self.tell(Role.VERDICT, verdict, f"{request.effect_id}.{request.attempt}")
+        elif not self._is_lost():
+            self._tell_straight(kernel, verdict)
+
+    def _tell_straight(self, kernel: str, verdict: Verdict) -> None:
+        subject = SUBJECTS.verdict(kernel, SESSION)
+        for process in self.processes:
+            if process.alive and process.instance == kernel:
+                process.loop.call_soon(process.kernel.told, Message(subject, msgspec.json.encode(verdict)))
 
     def run_tool(self) -> None:
         """A runner takes one request."""

@@ -30,6 +30,7 @@ from vagus.contract.errors import (
     VagusError,
 )
 from vagus.contract.events import EventRecord
+from vagus.contract.messages import Verdict
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import ToolExecutionReport
 from vagus.runtime import clock, telemetry
@@ -66,7 +67,7 @@ LAST_WORDS_S: Final = 2.0
 
 _PASSING: Final = (Conflict, OutcomeUnknown, Transient)
 
-Item: TypeAlias = Delivery | Input | Begin | Done | Advance
+Item: TypeAlias = Delivery | Verdict | Input | Begin | Done | Advance
 
 
 class Actor:
@@ -218,6 +219,7 @@ class Actor:
             await self.projections.known_policy(session)
             self.projections.touch()  # whoever had it before may have died with the registry behind
             if self._performer is not None:
+                self._performer.inherit(session)
                 await self._performer.withdraw_forgotten(session, self.ledger.check)
             if any(branch.turn is not None or branch.waiting for branch in session.branches.values()):
                 await self.apply(inputs.Resumed(snapshot=self.ledger.snapshot_id))

@@ -10,9 +10,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from vagus.contract import streams
-from vagus.contract.errors import InvalidId, SettingsError
+from vagus.contract.errors import InvalidId, Malformed, SettingsError
 from vagus.contract.ids import check_id
 from vagus.contract.json import Json
+from vagus.contract.messages import Verdict, decode
 from vagus.contract.streams import inbox_consumer
 from vagus.contract.subjects import Subjects
 from vagus.runtime import clock, telemetry
@@ -20,7 +21,7 @@ from vagus.runtime.archive.keeper import Keeper
 from vagus.runtime.beside import beside
 from vagus.runtime.blobs import Blobs
 from vagus.runtime.bucket import Bucket
-from vagus.runtime.bus import Bus
+from vagus.runtime.bus import Bus, Message
 from vagus.runtime.jetstream_log import JetStreamLog
 from vagus.runtime.members import Lease, members, owned
 from vagus.runtime.queue import Delivery, KeepAlive, Pull, dead_letter
@@ -107,6 +108,17 @@ class Kernel:
         """Tell every session that what it sent may be lost."""
         for actor in tuple(self._actors.values()):
             actor.on_reconnect()
+
+    def told(self, message: Message) -> None:
+        """A gate's verdict, come straight: for the actor that asked. If it is gone, its successor asks anew."""
+        # vagus.verdict.<kernel>.<session>
+        actor = self._actors.get(Subjects.last_token(message.subject))
+        if actor is None or actor.stopping:
+            return
+        try:
+            actor.put(decode(message.data, Verdict))
+        except Malformed as error:
+            _log.warning("what came on %s is no verdict: %s", message.subject, error)
 
     def _deliver(self, delivery: Delivery) -> None:
         # vagus.inbox.<partition>.<role>.<session>
@@ -217,6 +229,7 @@ async def serve(
     async with make_ports(bus, settings) as ports, anyio.create_task_group() as tasks:
         kernel = Kernel(ports, tasks)
         forget = bus.on_reconnect(kernel.on_reconnect)
+        verdicts = await bus.subscribe_callback(subjects.verdict(settings.instance), kernel.told)
         try:
             async with (
                 Lease(bus, subjects, me, lease),
@@ -238,6 +251,8 @@ async def serve(
         finally:
             forget()
             await kernel.close()
+            with anyio.move_on_after(CLOSE_S, shield=True):
+                await verdicts.unsubscribe()
 
 
 def yield_to_namesake(me: str, lease: Mapping[str, Json], found: Json) -> None:

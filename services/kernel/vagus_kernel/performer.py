@@ -6,7 +6,7 @@ answered. A ticket is stored before anything is acked: nothing else would ask fo
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeGuard
@@ -75,6 +75,7 @@ class Performer:
         self._traceparent = traceparent
         self._performed: dict[str, _Performed] = {}
         self._foreseen: tuple[Session | None, dict[str, Owed]] = (None, {})
+        self._inherited: Set[str] = frozenset()
         self._waiting = 0
 
     @property
@@ -82,6 +83,14 @@ class Performer:
         """Whether anything is owed."""
         asked = (done.signed_at == _FOR_GOOD for done in self._performed.values())
         return not all(asked) or self._waiting > 0
+
+    def inherit(self, session: Session) -> None:
+        """The state was read from the log: what it asks the gate was asked before, by whoever wrote it.
+
+        So it is another attempt: the first one's message id is known to the server, its answer perhaps lost.
+        """
+        owed = self._owed(session).items()
+        self._inherited = {effect_id for effect_id, effect in owed if isinstance(effect, AskGate)}
 
     async def reconcile(self, session: Session) -> None:
         """Perform what is newly owed, and forget what no longer is.
@@ -102,7 +111,7 @@ class Performer:
                         self._waiting += 1
                         continue
                     running += 1
-                done = self._performed[effect_id] = _Performed(effect, 0, clock.now_ns())
+                done = self._performed[effect_id] = self._new(effect)
                 await self._perform(done)
             elif isinstance(effect, RunTool) and effect.cancelling and done.cancelled_at is None:
                 done.effect = effect
@@ -117,7 +126,8 @@ class Performer:
         for effect_id, effect in self._owed(session).items():
             if effect_id in self._performed or not self._asks_only(effect):
                 continue
-            done = _Performed(effect, 1, clock.now_ns())
+            done = self._new(effect)
+            done.attempt += 1
             if isinstance(effect, RunTool):
                 done.deadline = _latest(effect)
             subject, message = self._message(done, effect)
@@ -125,6 +135,9 @@ class Performer:
             with suppress(Permanent):  # the usual way will find the same, and know what to do about it
                 self._ports.bus.send(subject, data, headers=headers)
                 self._performed[effect_id] = done
+
+    def _new(self, effect: Owed) -> _Performed:
+        return _Performed(effect, int(effect.effect_id in self._inherited), clock.now_ns())
 
     def _asks_only(self, effect: Owed) -> TypeGuard[AskGate | RunTool]:
         """Whether it changes nothing, so that it does no harm if the log never says that it was owed."""
@@ -297,6 +310,8 @@ class Performer:
         self, message: msgspec.Struct, done: _Performed, branch_id: str
     ) -> tuple[bytes, dict[str, str]]:
         headers = {"Nats-Msg-Id": f"{done.effect.effect_id}.{done.attempt}"}
+        if isinstance(message, GateRequest) and done.attempt == 1:
+            headers |= self._ports.answer_to
         telemetry.inject(headers, self._traceparent(branch_id))
         return msgspec.json.encode(message), headers
 

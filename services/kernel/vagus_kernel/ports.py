@@ -1,7 +1,9 @@
 """What an actor needs of the world, gathered once a process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vagus.contract.messages import ANSWER_TO
 from vagus.contract.subjects import Subjects
 from vagus.runtime.archive.keeper import Keeper
 from vagus.runtime.bucket import Bucket
@@ -37,3 +39,9 @@ class Ports:
     files: FileWriter
     middlewares: tuple[Middleware, ...] = field(default=())
     keeper: Keeper | None = None
+
+    @property
+    def answer_to(self) -> Mapping[str, str]:
+        """The header that has a gate tell us straight, unless the server does not let us listen."""
+        me = self.settings.instance
+        return {} if self.bus.forbids(self.subjects.verdict(me, "")) else {ANSWER_TO: me}

@@ -36,6 +36,9 @@ class Reception:
         match item:
             case Delivery():
                 await self._receive(item)
+            case Verdict():
+                if not await self._judged(item):
+                    telemetry.record_late(Role.VERDICT)
             case Begin():
                 await self.turns.begin(item)
             case Done():
@@ -121,11 +124,15 @@ class Reception:
     # Answers ----------------------------------------------------------------------------------------------
 
     async def _verdict(self, delivery: Delivery) -> None:
-        verdict = decode(delivery.data, Verdict)
-        self._actor.sign(verdict.effect_id)
-        late = self._waiting_for(verdict.effect_id) is None
-        await self._answer(inputs.VerdictGiven(verdict=verdict, deadline=self._deadline(verdict.effect_id)))
+        late = not await self._judged(decode(delivery.data, Verdict))
         await self._settle(delivery, Role.VERDICT, late=late)
+
+    async def _judged(self, verdict: Verdict) -> bool:
+        """A verdict, whichever way it came; returns whether somebody waited for it."""
+        self._actor.sign(verdict.effect_id)
+        waited = self._waiting_for(verdict.effect_id) is not None
+        await self._answer(inputs.VerdictGiven(verdict=verdict, deadline=self._deadline(verdict.effect_id)))
+        return waited
 
     async def _report(self, delivery: Delivery) -> None:
         report = decode(delivery.data, Report)

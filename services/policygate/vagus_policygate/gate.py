@@ -9,7 +9,7 @@ from vagus.contract import limits
 from vagus.contract.approvals import ApprovalTicket
 from vagus.contract.errors import Malformed
 from vagus.contract.ids import check_id
-from vagus.contract.messages import GateRequest, Role, Verdict, decode
+from vagus.contract.messages import ANSWER_TO, GateRequest, Role, Verdict, decode
 from vagus.contract.policy import PolicyDecisionKind
 from vagus.contract.streams import POLICIES, TICKETS, TOOLBOX, gate_consumer
 from vagus.contract.subjects import Subjects
@@ -28,7 +28,7 @@ from vagus_policygate.settings import Settings, read_organisation
 from vagus_policygate.tools import Tools
 
 VERDICT_STORED = "policygate.verdict_stored"
-"""Fault point: the kernel has the verdict, the request is not acknowledged."""
+"""Fault point: the verdict is stored, or on its way to the kernel, and the request is not acknowledged."""
 
 KIND = "policygate"
 
@@ -107,17 +107,27 @@ class Gate:
             verdict = await self.judge(request)
             if telemetry.enabled:
                 _describe(span, request, verdict)
-            headers: dict[str, str] = {}
-            telemetry.inject(headers, span.context)
-            await self._bus.store(
-                self._subjects.inbox(Role.VERDICT, session),
-                msgspec.json.encode(verdict),
-                msg_id=f"{request.effect_id}.{request.attempt}",
-                headers=headers,
-            )
+            await self._tell(request, verdict, delivery.headers.get(ANSWER_TO), span.context)
         finally:
             span.end()
         faults.hit(VERDICT_STORED)
+
+    async def _tell(
+        self, request: GateRequest, verdict: Verdict, kernel: str | None, context: str | None
+    ) -> None:
+        """Straight to the kernel that waits for it, which asks anew if it gets lost; else by the inbox."""
+        subjects, data = self._subjects, msgspec.json.encode(verdict)
+        headers: dict[str, str] = {}
+        telemetry.inject(headers, context)
+        if kernel is not None and not self._bus.forbids(subjects.verdict(check_id("kernel", kernel), "")):
+            await self._bus.publish(subjects.verdict(kernel, request.session_id), data, headers=headers)
+            return
+        await self._bus.store(
+            subjects.inbox(Role.VERDICT, request.session_id),
+            data,
+            msg_id=f"{request.effect_id}.{request.attempt}",
+            headers=headers,
+        )
 
     async def judge(self, request: GateRequest) -> Verdict:
         """The verdict on a request, signed if it is positive.

@@ -8,7 +8,7 @@ import msgspec
 from vagus.contract import schemas, streams
 from vagus.contract.commands import BODY
 from vagus.contract.json import Json
-from vagus.contract.messages import Role
+from vagus.contract.messages import ANSWER_TO, Role
 from vagus.contract.schedules import (
     FIRED_HEADER,
     NEXT_HEADER,
@@ -245,6 +245,7 @@ def _logs(subjects: Subjects) -> tuple[_Channel, ...]:
 
 def _queues(subjects: Subjects) -> tuple[_Channel, ...]:
     """What one process has another do."""
+    asked = {ANSWER_TO: _TEXT | {"description": "The kernel that is to be told straight."}}
     timed = {PATTERN_HEADER: _TEXT, TARGET_HEADER: _TEXT}
     due = {SCHEDULER_HEADER: _TEXT, NEXT_HEADER: _TEXT}
     schedules = subjects.named("SCHEDULES")
@@ -253,7 +254,14 @@ def _queues(subjects: Subjects) -> tuple[_Channel, ...]:
             name="gate",
             address=subjects.gate(_ANY),
             what="May this call run?",
-            messages=(_sent("GateRequest"),),
+            messages=(
+                _Message(
+                    name="GateRequest",
+                    payload="GateRequest",
+                    headers=_ID | _TRACE | asked,
+                    required=("Nats-Msg-Id",),
+                ),
+            ),
             senders=("kernel",),
             receivers=("policygate",),
             stream=subjects.named("GATE"),
@@ -311,6 +319,14 @@ def _others(subjects: Subjects) -> tuple[_Channel, ...]:
     """What is told by the way, and what nobody could handle."""
     empty = _Message(name="Empty", payload=None, content="application/octet-stream")
     return (
+        _Channel(
+            name="told",
+            address=subjects.verdict("{instance}", _ANY),
+            what="May a call run? Told to the kernel that waits; stored nowhere.",
+            messages=(_Message(name="VerdictTold", payload="Verdict", headers=_TRACE),),
+            senders=("policygate",),
+            receivers=("kernel",),
+        ),
         _Channel(
             name="cancel",
             address=subjects.cancel("{run}"),

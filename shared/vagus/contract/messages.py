@@ -1,7 +1,7 @@
 """What the processes say to each other (DESIGN: events on the wire). Unknown fields are ignored."""
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -12,7 +12,11 @@ from vagus.contract.tools import ToolCall, ToolExecutionReport
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
+ANSWER_TO: Final = "Vagus-Answer-To"
+"""Header of a gate request: the instance of the kernel that waits, if it is to be told straight."""
+
 __all__ = [
+    "ANSWER_TO",
     "ApprovalTicket",
     "GateRequest",
     "Report",
@@ -61,7 +65,7 @@ class Rule(StrEnum):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Policy gate to kernel, inbox role `verdict`. `denied` outranks `requires_approval`."""
+    """Policy gate to kernel, straight or by inbox role `verdict`. `denied` outranks `requires_approval`."""
 
     effect_id: str
     tool_run_id: Id

@@ -115,6 +115,7 @@ def _kernel(subjects: Subjects) -> _Pair:
     return publish, (
         *_elected(subjects, "INBOX", "SCHEDULES"),
         subjects.drain("kernel", "*"),
+        subjects.verdict(),
         subjects.writes(streams.MEMBERS),
     )
 
@@ -136,6 +137,7 @@ def _gate(subjects: Subjects) -> _Pair:
         *_pull(subjects.named("GATE"), subjects.gate()),
         subjects.gate(),
         subjects.inbox(Role.VERDICT, "*"),
+        subjects.verdict(),
         *_reads(subjects, streams.POLICIES, streams.TOOLBOX, streams.TICKETS),
         *_process(subjects, "policygate"),
     )

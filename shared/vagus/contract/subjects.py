@@ -141,6 +141,10 @@ class Subjects(msgspec.Struct, frozen=True):
         """Ephemeral: text deltas, tool output as it is produced, progress."""
         return f"{self.root}.live.{session}.{branch}"
 
+    def verdict(self, kernel: str = "*", session: str = "*") -> str:
+        """Ephemeral: what a gate tells the kernel that has asked it."""
+        return f"{self.root}.verdict.{kernel}.{session}"
+
     def cancel(self, tool_run_id: str = "*") -> str:
         """Ephemeral: cancel a tool run."""
         return f"{self.root}.control.cancel.{tool_run_id}"

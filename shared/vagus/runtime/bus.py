@@ -7,6 +7,7 @@ subscription, so that a request costs neither a subscription nor a task, and one
 import asyncio
 import itertools
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -36,6 +37,7 @@ BACKLOG_BYTES: Final = 64 * limits.KIB
 """Sent and not taken by the system yet; from here on a publisher waits."""
 FEED_MESSAGES: Final = 4096
 """Unread messages of one subscriber."""
+FORBIDDEN_KEPT: Final = 64
 LATE_CHECK_S: Final = 0.05
 """How often requests are looked through for those whose time is up."""
 
@@ -70,6 +72,7 @@ class Bus:
         self._on_disconnect: list[Hook] = []
         self._replies = wire.new_inbox() + "."
         self._subscribed = False
+        self._forbidden: deque[str] = deque(maxlen=FORBIDDEN_KEPT)
         self.inbox_prefix = inbox_prefix
         self.dropped = 0
         """Messages that were published while there was no connection."""
@@ -92,6 +95,10 @@ class Bus:
         """Of the server that we are connected to, such as `2.15.1`."""
         version = self._wire.connected_server_version
         return f"{version.major}.{version.minor}.{version.patch}"
+
+    def forbids(self, beginning: str) -> bool:
+        """Whether the server has refused us a subject that begins so, since we connected."""
+        return any(subject.startswith(beginning.lower()) for subject in self._forbidden)
 
     def new_inbox(self) -> str:
         """A subject of our own that nobody else uses."""
@@ -293,8 +300,13 @@ class Bus:
         await self.subscribe_callback(self._replies + "*", self._replied)
         self._subscribed = True
 
+    def _refused(self, error: str) -> None:
+        # such as: nats: permissions violation for publish to "vagus.x.y", in small letters throughout
+        self._forbidden.append(error.partition('"')[2].partition('"')[0])
+
     def _disconnected(self) -> None:
         self._subscribed = False
+        self._forbidden.clear()
         for call in self._calls.values():
             call.end(OutcomeUnknown("the connection to NATS was lost before the reply came"))
         for hook in tuple(self._on_disconnect):
@@ -392,6 +404,8 @@ class _Life:
         self.last_error = str(error) or type(error).__name__
         forbidden = "permissions violation" in self.last_error
         log.log(logging.WARNING if forbidden else logging.DEBUG, "NATS: %s", self.last_error)
+        if forbidden and self.bus is not None:
+            self.bus._refused(self.last_error)
 
     async def disconnected(self) -> None:
         if not self._ending:
