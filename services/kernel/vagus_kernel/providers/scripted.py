@@ -28,7 +28,7 @@ class Scripted:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._read: tuple[int, int, dict[str, list[Answer]]] | None = None
+        self._read: tuple[tuple[int, int], dict[str, list[Answer]]] | None = None
 
     async def complete(self, request: ModelCompletionRequest) -> ModelCompletion:
         """The answer for this call; `VagusError` for an error, and when the answers have run out."""
@@ -51,16 +51,20 @@ class Scripted:
         return answer
 
     async def _answers(self) -> dict[str, list[Answer]]:
-        path = anyio.Path(self._path)
         try:
-            status = await path.stat()
-            if self._read is None or self._read[:2] != (status.st_mtime_ns, status.st_size):
-                answers = msgspec.json.decode(await path.read_bytes(), type=dict[str, list[Answer]])
-                self._read = (status.st_mtime_ns, status.st_size, answers)
+            version = self._version()
+            if self._read is None or self._read[0] != version:
+                content = await anyio.Path(self._path).read_bytes()
+                self._read = (version, msgspec.json.decode(content, type=dict[str, list[Answer]]))
         except OSError as error:
             raise SettingsError(f"scripted provider: cannot read {self._path}: {error.strerror}") from error
         except msgspec.MsgspecError as error:
             raise SettingsError(
                 f"scripted provider: {self._path.name} is not as it should be: {error}"
             ) from error
-        return self._read[2]
+        return self._read[1]
+
+    def _version(self) -> tuple[int, int]:
+        """When the file was changed and how long it is; quicker than to have a thread ask."""
+        status = self._path.stat()
+        return status.st_mtime_ns, status.st_size
