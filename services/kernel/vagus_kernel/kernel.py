@@ -110,7 +110,7 @@ class Kernel:
             actor.on_reconnect()
 
     def told(self, message: Message) -> None:
-        """A gate's verdict, come straight, for the actor that asked; if that is gone, the next one asks anew."""
+        """A gate's verdict, come straight, for the actor that asked; if it is gone, the next asks anew."""
         # vagus.verdict.<kernel>.<session>
         actor = self._actors.get(Subjects.last_token(message.subject))
         if actor is None or actor.stopping:
