@@ -10,15 +10,17 @@ import msgspec
 import nats
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 PAGE: Final = 128
 """Messages in memory at a time: of at most 1 MiB each."""
 CONNECT_S: Final = 5.0
 REQUEST_S: Final = 15.0
 """A server that has just been started again reads its streams first."""
+AGAIN_S: Final = 0.1
 LAST_WORDS_S: Final = 2.0
 
 
@@ -144,7 +146,7 @@ class Server:
                 return
             pull = await self._streams.pull_subscribe_bind(consumer=consumer, stream=stream)
             while left:
-                for message in await pull.fetch(min(left, PAGE), timeout=REQUEST_S):
+                for message in await _fetched(pull, min(left, PAGE)):
                     read += 1
                     said = message.metadata
                     if said.sequence.consumer != read:
@@ -158,6 +160,18 @@ class Server:
             if consumer:
                 with anyio.move_on_after(LAST_WORDS_S, shield=True), suppress(OSError, nats.errors.Error):
                     await self._streams.delete_consumer(stream, consumer)
+
+
+async def _fetched(pull: JetStreamContext.PullSubscription, count: int) -> list[Msg]:
+    """The next messages. On a cluster the way to a consumer made a moment ago is not yet known everywhere."""
+    until = anyio.current_time() + REQUEST_S
+    while True:
+        try:
+            return await pull.fetch(count, timeout=REQUEST_S)
+        except ServiceUnavailableError:
+            if anyio.current_time() > until:
+                raise
+            await anyio.sleep(AGAIN_S)
 
 
 def _unreadable(stream: str, error: Exception) -> CannotCheck:
