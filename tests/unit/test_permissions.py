@@ -56,7 +56,7 @@ def who(subject: str, verb: str = "publish") -> set[User]:
         ("$KV.VAGUS_MEMBERS.kernel.k", {User.KERNEL}),
         ("$JS.API.STREAM.CREATE.VAGUS_S_s", {User.KERNEL}),
         ("$JS.API.STREAM.DELETE.VAGUS_S_s", {User.KERNEL}),
-        ("$JS.API.STREAM.PURGE.VAGUS_INBOX", {User.KERNEL}),  # of what was said to an erased session
+        ("$JS.API.STREAM.MSG.DELETE.VAGUS_INBOX", {User.KERNEL}),  # of what was said to an erased session
         ("$JS.API.STREAM.LEADER.STEPDOWN.VAGUS_INBOX", set()),
         ("$JS.API.STREAM.MSG.DELETE.VAGUS_DEAD", set()),
         ("$JS.API.CONSUMER.MSG.NEXT.VAGUS_INBOX.commands-0", {User.KERNEL}),

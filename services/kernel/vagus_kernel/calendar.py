@@ -26,6 +26,7 @@ from vagus.contract.schedules import (
 from vagus.contract.subjects import Subjects
 from vagus.runtime import clock
 from vagus.runtime.bus import Bus, Message
+from vagus.runtime.removal import remove
 
 _READ_BYTES: Final = 2 * limits.SCHEDULES * limits.SCHEDULED_BYTES
 
@@ -80,8 +81,8 @@ class Calendar:
     async def drop(self, schedule_id: str) -> Dropped:
         """Let a schedule not fire any more; a tick of it that is in the inbox stays. Idempotent."""
         subject = self._subjects.schedule(self._session_id, schedule_id)
-        dropped = await self._purge(subject)
-        dropped += await self._purge(self._subjects.due(self._session_id, schedule_id))
+        dropped = await remove(self._bus, self._stream, subject)
+        dropped += await remove(self._bus, self._stream, self._subjects.due(self._session_id, schedule_id))
         return Dropped(schedule_id=schedule_id, dropped=dropped > 0)
 
     async def schedules(self) -> list[Scheduled]:
@@ -127,10 +128,6 @@ class Calendar:
                 f"session {self._session_id} has {len(there)} schedules, as many as it may: drop one first"
             )
 
-    async def _purge(self, subject: str) -> int:
-        answer = await self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": subject})
-        return msgspec.convert(answer, _Purged).purged
-
 
 class _State(msgspec.Struct):
     subjects: dict[str, int] = {}
@@ -138,7 +135,3 @@ class _State(msgspec.Struct):
 
 class _Info(msgspec.Struct):
     state: _State
-
-
-class _Purged(msgspec.Struct):
-    purged: int

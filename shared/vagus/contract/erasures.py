@@ -36,12 +36,17 @@ class Trace(msgspec.Struct, frozen=True):
 
     stream: str
     filter: str
+    taken: bool = False
+    """The stream is a work queue: what is removed is removed by itself (`vagus.runtime.removal`)."""
 
 
 def traces(subjects: Subjects, session_id: str) -> tuple[Trace, ...]:
     """All but its log, its blobs, its events in the firehose, and the commands that wait for it."""
 
     def queued(name: str, filter: str) -> Trace:  # noqa: A002 -- the word NATS uses
+        return Trace(subjects.named(name), filter, taken=True)
+
+    def stored(name: str, filter: str) -> Trace:  # noqa: A002
         return Trace(subjects.named(name), filter)
 
     def kept(bucket: str, key: str = "", before: str = "") -> Trace:
@@ -59,7 +64,7 @@ def traces(subjects: Subjects, session_id: str) -> tuple[Trace, ...]:
         queued("APPROVALS", subjects.answer(session_id)),
         queued("SCHEDULES", subjects.schedule(session_id)),
         queued("SCHEDULES", subjects.due(session_id)),
-        queued("DEAD", subjects.dead(f"*.{session_id}")),
+        stored("DEAD", subjects.dead(f"*.{session_id}")),
         kept(streams.SESSIONS),
         kept(streams.POLICIES),
         kept(streams.SNAPSHOTS),
@@ -67,7 +72,7 @@ def traces(subjects: Subjects, session_id: str) -> tuple[Trace, ...]:
         kept(streams.CALLS, ".*"),
         kept(streams.RELAYED),
         kept(streams.SUBSCRIPTIONS, ".*", before="*.*."),
-        queued("ARCHIVE", subjects.archive(session_id)),
+        stored("ARCHIVE", subjects.archive(session_id)),
         kept(streams.ARCHIVED),
     )
 

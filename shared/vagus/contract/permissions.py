@@ -94,7 +94,7 @@ def _kernel(subjects: Subjects) -> _Pair:
         subjects.inbox(Role.COMMAND, "*"),
         subjects.schedule(),
         *_pull(schedules),
-        *_stream(schedules, "INFO", "PURGE"),
+        *_stream(schedules, "INFO", "MSG.DELETE"),
         *_direct(schedules),
         # effects
         subjects.gate(),
@@ -122,12 +122,12 @@ def _kernel(subjects: Subjects) -> _Pair:
 
 def _erases(subjects: Subjects) -> tuple[str, ...]:
     """What else takes to leave nothing of a session."""
-    purged = {trace.stream for trace in traces(subjects, LOG)}
+    removed = {(trace.stream, "MSG.DELETE" if trace.taken else "PURGE") for trace in traces(subjects, LOG)}
     return (
         "$JS.API.STREAM.NAMES",
         subjects.event(),
         *_stream(subjects.named("EVENTS"), "INFO", "PURGE"),
-        *(one for stream in sorted(purged) for one in _stream(stream, "PURGE")),
+        *(one for stream, verb in sorted(removed) for one in _stream(stream, verb)),
         *_reads(subjects, streams.ERASED),
     )
 

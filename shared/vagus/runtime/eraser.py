@@ -12,6 +12,7 @@ from vagus.contract.subjects import Subjects
 from vagus.runtime import clock
 from vagus.runtime.blobs import Blobs
 from vagus.runtime.bus import ApiError, Bus
+from vagus.runtime.removal import remove
 
 _NO_STREAM: Final = 10059
 
@@ -71,7 +72,10 @@ class Eraser:
         """Remove all traces and blobs; returns how many messages there were."""
         found = 0
         for trace in traces(self._subjects, session_id):
-            found += await self._purge(trace.stream, trace.filter)
+            if trace.taken:
+                found += await remove(self._bus, trace.stream, trace.filter)
+            else:
+                found += await self._purge(trace.stream, trace.filter)
         return found + await self._blobs.remove_all(session_id)
 
     async def _purge(self, stream: str, filter: str, *, before: int | None = None) -> int:  # noqa: A002
