@@ -18,7 +18,8 @@ from vagus.contract.messages import Role
 from vagus.contract.subjects import Subjects
 from vagus.contract.subscriptions import Filter
 from vagus.runtime.embedded import EmbeddedServer
-from vagus_relay.cursor import Cursor
+from vagus.runtime.jetstream_log import JetStreamLog
+from vagus_relay.cursor import Cursor, Cursors, Standing
 from vagus_relay.event import EventMessage
 from vagus_relay.press import Press
 
@@ -197,6 +198,20 @@ async def test_a_relay_that_still_has_events_in_hand_is_refused(whole: System) -
             with pytest.raises(vagus.Conflict):
                 await press.store("s1", place, late)
         tasks.cancel_scope.cancel()
+
+
+async def test_a_relay_that_notes_late_leaves_nothing_of_it(whole: System) -> None:
+    relay = await whole.start("relay")
+    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    await session.tick("hello")
+    await eventually(lambda: published(whole))
+    await relay.drain()
+    await whole.client.erase("s1")
+    cursors = Cursors(whole.bus, whole.subjects, JetStreamLog(whole.bus, whole.subjects))
+    await cursors.note("s1", Standing(Cursor(9, 9), 3))
+    assert {hit.split()[0] for hit in await found(whole.url, "s1")} == {"KV_VAGUS_ERASED", "VAGUS_EVENTS"}
+    await cursors.note("s2", Standing(Cursor(9, 9), 3))
+    assert (await cursors.notes()).keys() == {"s2"}
 
 
 async def published(whole: System) -> bool:

@@ -14,6 +14,7 @@ from vagus.runtime import clock
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import ApiError, Bus
 from vagus.runtime.eventlog import EventLog
+from vagus.runtime.graves import Graves
 from vagus_relay.settings import Beginning
 
 SEQUENCE: Final = "Vagus-Sequence"
@@ -85,6 +86,7 @@ class Cursors:
     def __init__(self, bus: Bus, subjects: Subjects, log: EventLog) -> None:
         self._bus = bus
         self._bucket = Bucket(bus, subjects.named(RELAYED))
+        self._graves = Graves(bus, subjects)
         self._log = log
         self._stream = subjects.named("EVENTS")
         self._subjects = subjects
@@ -114,9 +116,15 @@ class Cursors:
         return {session_id: standing for session_id, standing in noted.items() if standing.place <= end}
 
     async def note(self, session_id: str, standing: Standing) -> None:
-        """Note it, for when the session's events have left the firehose by age."""
+        """Note it, for when the session's events have left the firehose by age.
+
+        Who stood still meanwhile may do so when the session has been erased: nothing of that stays.
+        """
         note = _Note(standing.cursor.commit, standing.cursor.sequence, standing.place)
         await self._bucket.put(session_id, msgspec.json.encode(note))
+        if await self._graves.find(session_id) is not None:
+            wanted = {"filter": self._subjects.key(RELAYED, session_id)}
+            await self._bus.api(f"STREAM.PURGE.KV_{self._bucket.name}", wanted)
 
     async def read(self, session_id: str, known: Standing | None) -> Standing:
         """Where a session stands. Where the firehose has no event of it (any more), `known` counts as a note.

@@ -200,6 +200,7 @@ def _relay(subjects: Subjects) -> _Pair:
         *_direct(subjects.named("ARCHIVE")),
         *_stream(subjects.named("ARCHIVE"), "MSG.GET"),
         _writes(subjects, streams.RELAYED),
+        *_stream(f"KV_{subjects.named(streams.RELAYED)}", "PURGE"),
         _writes(subjects, streams.SUBSCRIPTIONS),
         *_reads(subjects, streams.RELAYED, streams.SUBSCRIPTIONS, streams.SESSIONS, streams.ARCHIVED),
         *_reads(subjects, streams.ERASED),
