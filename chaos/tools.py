@@ -29,6 +29,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     idempotent: bool
     grant: bool
     """It was run by a runner, as a tool run: so there must be a grant."""
+    session_id: str
+    """Whose call it is: no log tells of those of a session that was erased."""
 
 
 @vagus.tool(name="chaos.put", idempotent=True, tags=(TAG,), capabilities=("chaos:put:{key}",))
@@ -89,6 +91,7 @@ def _note(
         phase=phase,
         idempotent=idempotent,
         grant=bool(context.tool_run_id),
+        session_id=context.session_id,
     )
     ledger = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:

@@ -69,9 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         "--ledger",
         type=Path,
         metavar="FILE",
-        help="NDJSON of tools: {tool_run_id, tool, at, phase, idempotent, grant}, see chaos/tools.py",
+        help="NDJSON of tools: {tool_run_id, tool, at, phase, idempotent, grant, session_id?}, see "
+        "chaos/tools.py",
     )
-    parser.add_argument("--drain", type=float, default=60.0, metavar="SECONDS", help="wait for empty queues")
+    parser.add_argument(
+        "--drain", type=float, default=60.0, metavar="SECONDS", help="wait for empty queues, and for relays"
+    )
     parser.add_argument(
         "--expect-dead",
         action="append",

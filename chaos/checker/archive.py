@@ -7,7 +7,8 @@ from contextlib import aclosing
 import blake3
 import msgspec
 
-from chaos.checker.log import CannotCheck, Message, Source
+from chaos.checker.buckets import entries
+from chaos.checker.log import Message, Source
 from chaos.checker.names import ARCHIVE, ARCHIVED, Names
 from chaos.checker.report import Notes, Rule
 
@@ -36,19 +37,10 @@ class _Part(msgspec.Struct, frozen=True):
 
 async def places(source: Source, names: Names, streams: Collection[str]) -> dict[str, Place]:
     """By session; one that is missing is in its first stream."""
-    found: dict[str, Place] = {}
-    bucket = names.bucket(ARCHIVED)
-    if bucket not in streams:  # of an earlier release
-        return found
-    async with aclosing(source.messages(bucket, latest=True)) as entries:
-        async for entry in entries:
-            if "KV-Operation" not in entry.headers:
-                try:
-                    place = msgspec.json.decode(entry.data, type=Place)
-                except msgspec.MsgspecError as error:
-                    raise CannotCheck(f"cannot read {entry.subject}: {error}") from error
-                found[names.key(ARCHIVED, entry.subject)] = place
-    return found
+    if names.bucket(ARCHIVED) not in streams:  # of an earlier release
+        return {}
+    async with aclosing(entries(source, names, ARCHIVED, Place)) as found:
+        return {session: place async for session, place in found}
 
 
 async def commits(

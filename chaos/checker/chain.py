@@ -70,13 +70,10 @@ class Chain:
 
     def _check_headers(self, message: Message, events: list[Event], where: str) -> None:
         first, last = events[0], events[-1]
-        kinds = (
-            event.type if event.type.isascii() and event.type.isalnum() else "Unknown" for event in events
-        )
         due = {
             "Vagus-First": str(first.sequence),
             "Vagus-Last": str(last.sequence),
-            "Vagus-Kinds": ",".join(kinds),
+            "Vagus-Kinds": ",".join(event.word for event in events),
             "Nats-Msg-Id": last.event_id,
         }
         for name, value in due.items():

@@ -1,20 +1,20 @@
 """The whole check: queues, then every session, then what no session accounts for."""
 
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Collection
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
-from chaos.checker import accepted, archive, ledger, queues
+from chaos.checker import accepted, archive, erasures, ledger, queues
+from chaos.checker.buckets import entries
+from chaos.checker.firehose import Firehose, firehose
 from chaos.checker.log import CannotCheck, Source
 from chaos.checker.names import DEAD, QUEUES, TICKETS, TOOLBOX, Names
 from chaos.checker.report import Findings, Notes, Report
 from chaos.checker.session import Seen, Session
-
-_T = TypeVar("_T")
 
 LEDGER_TAG: Final = "ledger"
 """Of tools that keep the ledger."""
@@ -27,7 +27,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     accepted: Path | None = None
     ledger: Path | None = None
     drain_s: float = 60.0
-    """How long the queues may take to run empty."""
+    """How long the queues may take to run empty, and then the relays to come to the ends of the logs."""
     expected_dead: tuple[str, ...] = ()
     """Expressions: dead letters with such reasons are none of our business."""
     unfinished: bool = False
@@ -62,21 +62,49 @@ async def check(source: Source, options: Options) -> Report:
     findings.counts.ledger_runs = len(tools) if tools is not None else 0
     streams = await source.streams()
     places = await archive.places(source, names, streams)
+    erased = await erasures.tombstones(source, names, streams)
+    hose = None if options.unfinished else await firehose(source, names, streams, options.drain_s)
     logs = {name for stream in streams if (name := names.session_of(stream)) is not None} | places.keys()
     seen = Seen()
-    for name in sorted(logs | book.keys() | tickets.keys()):
-        notes = Notes(findings, name)
-        session = Session(notes, names, seen, book.pop(name, {}))
+    for name in sorted(logs | book.keys() | tickets.keys() | erased.keys()):
+        notes, ticks, asked = Notes(findings, name), book.pop(name, {}), tickets.pop(name, {})
+        if name in erased:
+            erasures.compare(notes, erased[name], ticks, unfinished=options.unfinished)
+            continue
+        session = Session(notes, names, seen, ticks)
         if name in logs:
-            place = places.get(name, archive.Place())
-            log = archive.commits(source, names, name, place, streams, notes)
-            async with aclosing(log) as commits:
-                async for commit in commits:
-                    session.take(commit)
-        session.end(tickets.pop(name, {}), tools, unfinished=options.unfinished)
+            await _read(source, names, session, notes, places.get(name, archive.Place()), streams, hose)
+        session.end(asked, tools, unfinished=options.unfinished)
     if tools is not None:
-        tools.rest(findings)
+        tools.rest(findings, erased)
+    if not options.unfinished:
+        await erasures.leftovers(source, names, findings, streams, erased)
+    if hose is not None:
+        await hose.strangers(findings, logs | erased.keys())
+        await erasures.told(names, findings, hose, erased)
     return findings.report(options.root, time.monotonic() - began)
+
+
+async def _read(
+    source: Source,
+    names: Names,
+    session: Session,
+    notes: Notes,
+    place: archive.Place,
+    streams: Collection[str],
+    hose: Firehose | None,
+) -> None:
+    """The session's log, and beside it what the firehose has of it."""
+    async with AsyncExitStack() as stack:
+        log = archive.commits(source, names, notes.session, place, streams, notes)
+        commits = await stack.enter_async_context(aclosing(log))
+        copy = None if hose is None else await stack.enter_async_context(hose.beside(notes))
+        async for commit in commits:
+            events = session.take(commit)
+            if copy is not None:
+                await copy.take(commit.sequence, events)
+        if copy is not None:
+            await copy.end()
 
 
 async def _must_exist(source: Source, names: Names) -> None:
@@ -89,27 +117,15 @@ async def _must_exist(source: Source, names: Names) -> None:
 async def _tickets(source: Source, names: Names) -> dict[str, dict[str, str]]:
     """The states of tickets, as approvers keep them, by session and ticket id."""
     found: dict[str, dict[str, str]] = {}
-    async for key, value in _entries(source, names, TICKETS):
-        session, _, ticket = key.partition(".")
-        found.setdefault(session, {})[ticket] = _decoded(key, value, _Ticket).state
+    async with aclosing(entries(source, names, TICKETS, _Ticket)) as kept:
+        async for key, ticket in kept:
+            session, _, name = key.partition(".")
+            found.setdefault(session, {})[name] = ticket.state
     return found
 
 
 async def _tools(source: Source, names: Names) -> set[str]:
     """The tools that say of themselves that they keep the ledger."""
-    entries = [_decoded(key, value, _Entry) async for key, value in _entries(source, names, TOOLBOX)]
-    return {entry.definition.name for entry in entries if LEDGER_TAG in entry.definition.tags}
-
-
-async def _entries(source: Source, names: Names, bucket: str) -> AsyncGenerator[tuple[str, bytes], None]:
-    async with aclosing(source.messages(names.bucket(bucket), latest=True)) as entries:
-        async for entry in entries:
-            if "KV-Operation" not in entry.headers:  # else it was deleted
-                yield names.key(bucket, entry.subject), entry.data
-
-
-def _decoded(key: str, value: bytes, shape: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(value, type=shape)
-    except msgspec.MsgspecError as error:
-        raise CannotCheck(f"cannot read {key}: {error}") from error
+    async with aclosing(entries(source, names, TOOLBOX, _Entry)) as kept:
+        definitions = [entry.definition async for _, entry in kept]
+    return {definition.name for definition in definitions if LEDGER_TAG in definition.tags}

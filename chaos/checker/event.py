@@ -249,6 +249,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """As it is stored, without its newline."""
 
     @property
+    def word(self) -> str:
+        """Its type where only a plain word may stand: in headers and subjects."""
+        return self.type if self.type.isascii() and self.type.isalnum() else "Unknown"
+
+    @property
     def extension(self) -> bool:
         """Whether the original runtime has no such event."""
         if isinstance(self.kind, Custom):

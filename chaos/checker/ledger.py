@@ -1,6 +1,6 @@
 """What the tools themselves wrote down of their runs, outside of NATS, against what the logs say of these."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -21,6 +21,7 @@ class _Line(msgspec.Struct, frozen=True):
     at: float
     idempotent: bool
     grant: bool
+    session_id: str = ""
 
 
 class Run(msgspec.Struct):
@@ -30,6 +31,8 @@ class Run(msgspec.Struct):
     idempotent: bool
     grant: bool
     """It was asked to run by a runner, which wants a grant."""
+    session: str = ""
+    """Empty where the tool does not say."""
     starts: int = 0
     ends: int = 0
 
@@ -57,10 +60,15 @@ class Ledger:
             if call.kind.tool_name in self._tools or run is not None:
                 self._compare(notes, call, run, unfinished=unfinished)
 
-    def rest(self, findings: Findings) -> None:
-        """Of what is left no log knows."""
+    def rest(self, findings: Findings, erased: Container[str]) -> None:
+        """Of what is left no log knows; of erased sessions there is none."""
         for run_id, run in self._runs.items():
-            findings.say(Rule.GRANT, f"{run.tool} ran as {run_id}, and no log knows of a call of that id")
+            if run.session not in erased:
+                text = f"{run.tool} ran as {run_id}, and no log knows of a call of that id"
+                findings.say(Rule.GRANT, text)
+            elif run.starts > 1 and not run.idempotent:
+                text = f"{run.tool} ({run_id}) is not idempotent and ran {run.starts} times"
+                findings.say(Rule.LEDGER, text, run.session)
 
     def _compare(self, notes: Notes, call: Call, run: Run | None, *, unfinished: bool) -> None:
         run = run or Run(call.kind.tool_name, idempotent=False, grant=True)
@@ -77,7 +85,7 @@ class Ledger:
 
 
 def read(file: Path, tools: Iterable[str] = ()) -> Ledger:
-    """Read a file of lines `{tool_run_id, tool, phase, at, idempotent, grant}`."""
+    """Read a file of lines `{tool_run_id, tool, phase, at, idempotent, grant, session_id?}`."""
     runs: dict[str, Run] = {}
     try:
         with file.open("rb") as lines:
@@ -92,7 +100,7 @@ def read(file: Path, tools: Iterable[str] = ()) -> Ledger:
 
 
 def _enter(runs: dict[str, Run], line: _Line) -> None:
-    run = runs.setdefault(line.tool_run_id, Run(line.tool, line.idempotent, line.grant))
+    run = runs.setdefault(line.tool_run_id, Run(line.tool, line.idempotent, line.grant, line.session_id))
     run.grant = run.grant and line.grant
     if line.phase == "start":
         run.starts += 1

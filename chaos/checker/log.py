@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import anyio
 import msgspec
@@ -14,6 +14,8 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError, ServiceUnavailableError
+
+_T = TypeVar("_T")
 
 PAGE: Final = 128
 """Messages in memory at a time: of at most 1 MiB each."""
@@ -48,16 +50,38 @@ class Source(Protocol):
         """How many messages a stream holds."""
         ...
 
+    async def trimmed(self, stream: str) -> bool:
+        """Whether a stream may have dropped its oldest messages by its limits."""
+        ...
+
+    def subjects(self, stream: str) -> AsyncGenerator[str, None]:
+        """The subjects of all messages that a stream holds, each once, in no order."""
+        ...
+
     def messages(
-        self, stream: str, *, subject: str | None = None, latest: bool = False
+        self, stream: str, *, after: int = 0, subject: str | None = None, latest: bool = False
     ) -> AsyncGenerator[Message, None]:
-        """The messages of a stream in order, or of some subjects; `latest`: of each subject only the last."""
+        """The messages of a stream in order, or of some subjects; `latest`: of each subject only the last.
+
+        With `after`, only those behind that sequence.
+        """
         ...
 
 
 class _Page(msgspec.Struct):
     total: int = 0
     streams: list[str] | None = None
+
+
+class _Held(msgspec.Struct):
+    subjects: dict[str, int] | None = None
+
+
+class _Subjects(msgspec.Struct):
+    """A page of what a stream holds."""
+
+    state: _Held
+    total: int = 0
 
 
 class Login(NamedTuple):
@@ -109,12 +133,7 @@ class Server:
         """See `Source.streams`."""
         names: list[str] = []
         while True:
-            request = msgspec.json.encode({"offset": len(names)})
-            try:
-                answer = await self._client.request("$JS.API.STREAM.NAMES", request, timeout=REQUEST_S)
-                page = msgspec.json.decode(answer.data, type=_Page)
-            except (OSError, nats.errors.Error, msgspec.MsgspecError) as error:
-                raise CannotCheck(f"cannot list the streams: {_why(error)}") from error
+            page = await self._ask("NAMES", {"offset": len(names)}, _Page)
             names += page.streams or ()
             if not page.streams or len(names) >= page.total:
                 return names
@@ -126,12 +145,44 @@ class Server:
         except (OSError, nats.errors.Error) as error:
             raise _unreadable(stream, error) from error
 
+    async def trimmed(self, stream: str) -> bool:
+        """See `Source.trimmed`. What is purged goes from the front as well: limits are needed, too."""
+        try:
+            info = await self._streams.stream_info(stream)
+        except (OSError, nats.errors.Error) as error:
+            raise _unreadable(stream, error) from error
+        limits = (info.config.max_age, info.config.max_bytes, info.config.max_msgs)
+        return info.state.first_seq > 1 and any(limit is not None and limit > 0 for limit in limits)
+
+    async def subjects(self, stream: str) -> AsyncGenerator[str, None]:
+        """See `Source.subjects`; a page of them at a time. A work queue lets nobody read its messages."""
+        told = 0
+        while True:
+            page = await self._ask(f"INFO.{stream}", {"subjects_filter": ">", "offset": told}, _Subjects)
+            subjects = page.state.subjects or {}
+            for subject in subjects:
+                yield subject
+            told += len(subjects)
+            if not subjects or told >= page.total:
+                return
+
+    async def _ask(self, what: str, given: dict[str, object], shape: type[_T]) -> _T:
+        try:
+            answer = await self._client.request(
+                f"$JS.API.STREAM.{what}", msgspec.json.encode(given), timeout=REQUEST_S
+            )
+            return msgspec.json.decode(answer.data, type=shape)
+        except (OSError, nats.errors.Error, msgspec.MsgspecError) as error:
+            raise CannotCheck(f"no answer to STREAM.{what}: {_why(error)}") from error
+
     async def messages(
-        self, stream: str, *, subject: str | None = None, latest: bool = False
+        self, stream: str, *, after: int = 0, subject: str | None = None, latest: bool = False
     ) -> AsyncGenerator[Message, None]:
         """See `Source.messages`: as many as there are at the beginning, or more."""
+        policy = DeliverPolicy.BY_START_SEQUENCE if after else DeliverPolicy.ALL
         wanted = ConsumerConfig(
-            deliver_policy=DeliverPolicy.LAST_PER_SUBJECT if latest else DeliverPolicy.ALL,
+            deliver_policy=DeliverPolicy.LAST_PER_SUBJECT if latest else policy,
+            opt_start_seq=after + 1 if after else None,
             filter_subject=">" if latest and subject is None else subject,
             ack_policy=AckPolicy.NONE,
             inactive_threshold=2 * REQUEST_S,

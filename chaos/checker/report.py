@@ -32,6 +32,8 @@ class Rule(StrEnum):
     LEDGER = "ledger"
     APPROVAL = "approval"
     STATE = "state"
+    FIREHOSE = "firehose"
+    ERASED = "erased"
     QUEUE = "queue"
     DEAD = "dead"
 
@@ -53,6 +55,8 @@ PROVEN: Final = {
     Rule.LEDGER: "by the tools' own account they ran once, or as often as they may, and when the log says so",
     Rule.APPROVAL: "every ticket is resolved at most once, on its own branch, as it was answered",
     Rule.STATE: "the state follows from the events, and every checkpoint is its hash",
+    Rule.FIREHOSE: "the firehose has every event of every log once, as it is there, in the log's order",
+    Rule.ERASED: "of an erased session nothing is left but what says that it was erased",
     Rule.QUEUE: "the work queues run empty",
     Rule.DEAD: "there are no dead letters but expected ones",
 }
@@ -97,6 +101,14 @@ class Counts(msgspec.Struct, kw_only=True):
     """Of accepted ticks, compared with the log."""
     ledger_runs: int = 0
     """Tool runs that the tools themselves tell of."""
+    relayed: int = 0
+    """Events of the firehose, compared with the log."""
+    trimmed: int = 0
+    """Sessions whose first events the firehose has dropped, or never had: only the rest was compared."""
+    erased: int = 0
+    """Sessions."""
+    erased_ticks: int = 0
+    """Ticks of erased sessions that a client was told the end of: no log tells of them any more."""
     dead_letters: int = 0
 
 

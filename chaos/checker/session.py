@@ -4,6 +4,7 @@ from chaos.checker.accepted import Accepted
 from chaos.checker.approvals import Approvals
 from chaos.checker.chain import Chain
 from chaos.checker.endings import Endings
+from chaos.checker.event import Event
 from chaos.checker.ledger import Ledger
 from chaos.checker.log import Message
 from chaos.checker.names import Names
@@ -33,8 +34,8 @@ class Session:
         self._turns = Turns(notes, self._approvals, self._endings, accepted)
         self._states = States(notes, self._calls, self._turns)
 
-    def take(self, message: Message) -> None:
-        """The next commit."""
+    def take(self, message: Message) -> list[Event]:
+        """The next commit; returns its events, but those that the log had already."""
         events = self._chain.take(message)
         counts = self._notes.counts
         counts.commits += 1
@@ -49,6 +50,7 @@ class Session:
             self._states.take(event)
             self._turns.close(event)
             self._states.close(event)
+        return events
 
     def end(self, tickets: dict[str, str], ledger: Ledger | None, *, unfinished: bool) -> None:
         """There are no more commits. `tickets` are their states as approvers keep them."""

@@ -13,6 +13,8 @@ from tests.chaos import (
     test_planted_calls,
     test_planted_chain,
     test_planted_elsewhere,
+    test_planted_erasure,
+    test_planted_firehose,
     test_planted_states,
     test_planted_turns,
 )
@@ -23,6 +25,8 @@ PLANTS = [
     *test_planted_calls.planted,
     *test_planted_chain.planted,
     *test_planted_elsewhere.planted,
+    *test_planted_erasure.planted,
+    *test_planted_firehose.planted,
     *test_planted_states.planted,
     *test_planted_turns.planted,
 ]

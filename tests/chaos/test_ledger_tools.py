@@ -25,7 +25,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def context(run_id: str = "r1") -> vagus.ToolContext:
-    return vagus.ToolContext(workspace=Path(), tool_run_id=run_id)
+    return vagus.ToolContext(workspace=Path(), session_id="s1", tool_run_id=run_id)
 
 
 def lines(ledger: Path) -> list[dict[str, Any]]:
@@ -49,8 +49,12 @@ async def test_a_run_is_written_down_at_both_ends(tool: vagus.Tool[..., Any], le
     repeatable = tool.definition.annotations.repeatable
     assert start == end
     assert start == {
-        "tool_run_id": "r1", "tool": tool.definition.name, "idempotent": repeatable, "grant": True
-    }  # fmt: skip
+        "tool_run_id": "r1",
+        "tool": tool.definition.name,
+        "idempotent": repeatable,
+        "grant": True,
+        "session_id": "s1",
+    }
 
 
 def test_two_of_them_may_be_repeated() -> None:

@@ -33,6 +33,8 @@ class Recording:
     kept: dict[str, list[Message]] = field(default_factory=dict)
     accepted: list[Json] = field(default_factory=list)
     ledger: list[Json] = field(default_factory=list)
+    limited: set[str] = field(default_factory=set)
+    """Streams that have dropped their oldest messages."""
 
     async def streams(self) -> list[str]:
         return list(self.kept)
@@ -40,12 +42,19 @@ class Recording:
     async def size(self, stream: str) -> int:
         return len(self.kept[stream])
 
+    async def trimmed(self, stream: str) -> bool:
+        return stream in self.limited
+
+    async def subjects(self, stream: str) -> AsyncGenerator[str, None]:
+        for subject in dict.fromkeys(message.subject for message in self.kept[stream]):
+            yield subject
+
     async def messages(
-        self, stream: str, *, subject: str | None = None, latest: bool = False
+        self, stream: str, *, after: int = 0, subject: str | None = None, latest: bool = False
     ) -> AsyncGenerator[Message, None]:
-        wanted = "" if subject is None else subject.removesuffix("*")
+        wanted = "" if subject is None else subject.rstrip("*>")
         for message in self.kept[stream]:
-            if message.subject.startswith(wanted):
+            if message.subject.startswith(wanted) and (not after or message.sequence > after):
                 yield message
 
     @property
@@ -54,7 +63,7 @@ class Recording:
 
     def copy(self) -> "Recording":
         kept = {stream: list(messages) for stream, messages in self.kept.items()}
-        return Recording(self.root, kept, deepcopy(self.accepted), deepcopy(self.ledger))
+        return Recording(self.root, kept, deepcopy(self.accepted), deepcopy(self.ledger), set(self.limited))
 
     def log(self, session: str) -> list[Message]:
         return self.kept[self.names.log(session)]
