@@ -27,6 +27,8 @@ class Book:
         self._file = file.open("wb")
         self.told: Counter[str] = Counter()
         """Answers by their kind: an output's reason, an error's type."""
+        self.commands: Counter[str] = Counter()
+        """What became of all that are no ticks."""
         self.odd: list[str] = []
         """Errors that no client should be told."""
 

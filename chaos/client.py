@@ -11,8 +11,10 @@ import vagus
 from chaos.book import Book
 from chaos.pace import Pace
 from chaos.script import (
+    Archive,
     Cancel,
     Close,
+    Erase,
     Extend,
     Fork,
     Merge,
@@ -29,8 +31,10 @@ from vagus.contract.events import CheckpointCreated
 T = TypeVar("T")
 
 PATIENCE_S: Final = 30.0
-"""For a tick's end; then it is asked for again."""
+"""For the end of a tick, a move or an erasure; then it is asked for again."""
 PAUSE_S: Final = 0.5
+REFUSALS: Final = (vagus.Refused, vagus.NotFound, vagus.Busy)
+"""The branch is merged, the session closed or at work, the ticket answered, or it was done before."""
 POLICY: Final = vagus.PolicySet(
     allow_capabilities=("chaos:*",),
     gate_capabilities=("chaos:pay:ask*", "chaos:extra"),
@@ -75,9 +79,12 @@ class Player:
                 if self._pace.over:
                     break
                 await self._step(session, step, tasks)
-        for step in script.steps:
-            if isinstance(step, Rest):  # also of scripts that were not played to their end
-                await self._step(session, step, tasks)
+        for step in script.steps:  # also of scripts that were not played to their end
+            match step:
+                case Rest():
+                    await self._step(session, step, tasks)
+                case Erase():
+                    await self._ask(step, lambda: self._erase(session), may=())
 
     async def _step(self, session: vagus.Session, step: Step, tasks: TaskGroup) -> None:
         match step:
@@ -93,8 +100,20 @@ class Player:
                 )
             case Rest(id=name):
                 await self._ask(step, lambda: session.unschedule(name))
+            case Archive(beside=True):
+                tasks.start_soon(self._ask, step, lambda: self._archive(session))
+            case Archive():
+                await self._ask(step, lambda: self._archive(session))
+            case Erase():
+                pass  # when everything has been answered
             case _:
                 await self._ask(step, lambda: _command(session, step))
+
+    async def _archive(self, session: vagus.Session) -> None:
+        await self._client.archive_session(session.id, timeout_s=PATIENCE_S)
+
+    async def _erase(self, session: vagus.Session) -> None:
+        await self._client.erase(session.id, reason="its script is at its end", timeout_s=PATIENCE_S)
 
     async def _tick(self, session: vagus.Session, step: Tick) -> None:
         output = await self._answered(session, step)
@@ -141,21 +160,30 @@ class Player:
                 case "deny":
                     await self._decide(self._client.deny, pending.approval_id)
                 case "cancel":
-                    await self._ask(step, lambda: session.cancel(branch=step.branch))
+                    await self._ask("cancel", lambda: session.cancel(branch=step.branch))
                 case "leave":
                     pass  # it times out
 
     async def _decide(self, say: Callable[..., Awaitable[vagus.ApprovalTicket]], ticket: str) -> None:
-        await self._ask(f"answer {ticket}", lambda: say(ticket, actor="boss"))
+        await self._ask("answer", lambda: say(ticket, actor="boss"))
 
-    async def _ask(self, what: object, command: Callable[[], Awaitable[object]]) -> None:
-        """Have a command done that may rightly be refused."""
+    async def _ask(
+        self,
+        what: Step | str,
+        command: Callable[[], Awaitable[object]],
+        *,
+        may: tuple[type[vagus.VagusError], ...] = REFUSALS,
+    ) -> None:
+        """Have a command done that may rightly be refused, with such errors."""
+        name = what if isinstance(what, str) else type(what).__name__.lower()
         try:
             await self._insist(command)
-        except (vagus.Refused, vagus.NotFound, vagus.Busy):
-            pass  # the branch is merged, the session closed, the ticket answered, or it was done before
+        except may:
+            self._book.commands[f"{name}, refused"] += 1
         except vagus.VagusError as error:
             self._book.wonder(str(what), error)
+        else:
+            self._book.commands[name] += 1
 
     async def _insist(self, command: Callable[[], Awaitable[T]]) -> T:
         while True:

@@ -8,7 +8,7 @@ import msgspec
 
 from chaos.points import POINTS, RARE
 
-ROLES: Final = {"kernel": 3, "gate": 2, "runner": 3, "approver": 2}
+ROLES: Final = {"kernel": 3, "gate": 2, "runner": 3, "approver": 2, "relay": 2}
 """How many processes of each there are."""
 CLIENTS: Final = 3
 """Connections of clients."""

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from chaos.checker.report import Report
+from chaos.checker.report import Counts, Report
 
 KINDS: Final = 12
 """Different ones that a whole run must have seen."""
@@ -39,6 +39,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     """Ticks that clients were answered."""
     told: Mapping[str, int] = {}
     """What they were told."""
+    commands: Mapping[str, int] = {}
+    """What became of commands that are no ticks."""
     struck: Mapping[str, int] = {}
     """Faults that struck, by kind."""
     visits: Mapping[str, int] = {}
@@ -53,7 +55,8 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     def judge(self) -> None:
         """Add what is missing."""
-        short = self.asked.ticks - (self.check.counts.ticks if self.check is not None else 0)
+        counts = self.check.counts if self.check is not None else Counts()
+        short = self.asked.ticks - counts.ticks - counts.erased_ticks
         if short > 0:
             self.problems.append(f"{short} ticks are missing")
         if (struck := sum(self.struck.values())) < self.asked.faults:
@@ -63,6 +66,8 @@ class Outcome(msgspec.Struct, kw_only=True):
         for name in self.points_planned:
             if not self.visits.get(name):
                 self.problems.append(f"no process has died at {name}")
+        if (unseen := counts.events - counts.relayed) > 0:
+            self.problems.append(f"{unseen} events were not compared with the firehose")
         if self.check is not None and not self.check.ok:
             self.problems.append(f"{sum(self.check.by_rule.values())} violations")
 
@@ -84,6 +89,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield from _table("deaths at named points", outcome.visits)
     yield from _table("armed, and nobody came by in time", outcome.missed)
     yield from _table("what clients were told of their ticks", outcome.told)
+    yield from _table("what became of their other commands", outcome.commands)
     if outcome.restarts:
         yield f"processes that ended by themselves and were started again: {outcome.restarts}"
         yield ""

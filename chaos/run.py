@@ -115,6 +115,7 @@ async def _fleet(folder: Path, running: Servers, replicas: int) -> AsyncIterator
         "VAGUS_GRANT_PUBLIC_KEYS": generate_key(seed),
         "VAGUS_TOOLS": tools.__file__,
         "VAGUS_APPROVAL_TIMEOUT_S": str(APPROVAL_S),
+        "VAGUS_EVENTS_AGE_S": "0",  # the firehose keeps everything, to be compared with the logs
     }
     async with lines(running.ports, CLIENTS + sum(ROLES.values())) as ways:
         clients, free = ways[:CLIENTS], iter(ways[CLIENTS:])
@@ -184,7 +185,7 @@ async def _play(
         book.close()
         outcome.answered = pace.ended
         outcome.sessions = next(numbers) - 1
-        outcome.told, outcome.struck = book.told, striker.struck
+        outcome.told, outcome.commands, outcome.struck = book.told, book.commands, striker.struck
         outcome.visits, outcome.missed = striker.visits, striker.missed
         outcome.restarts = sum(seat.restarts for seat in fleet.all)
         outcome.problems += book.odd

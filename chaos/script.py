@@ -91,7 +91,18 @@ class Close(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
     cancel: bool
 
 
-Step = Tick | Fork | Merge | Cancel | Signal | Extend | Restore | Wake | Rest | Close
+class Archive(msgspec.Struct, frozen=True, kw_only=True, tag="archive"):
+    """The log into the archive, if the session is at rest; what is written next brings it back."""
+
+    beside: bool
+    """The client goes on, and does not wait for the end: what it sends next meets the move."""
+
+
+class Erase(msgspec.Struct, frozen=True, kw_only=True, tag="erase"):
+    """The whole session, when everything has been answered."""
+
+
+Step = Tick | Fork | Merge | Cancel | Signal | Extend | Restore | Wake | Rest | Close | Archive | Erase
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +158,7 @@ class _Writer:
             (2, self._extend),
             (2, self._restore),
             (1, self._wake),
+            (6, self._archive),
         ]
         [chosen] = self._random.choices([do for _, do in others], [weight for weight, _ in others])
         chosen()
@@ -154,8 +166,13 @@ class _Writer:
     def end(self) -> None:
         """What ends the session, if anything does."""
         self.steps += [Rest(id=name) for name in self._wakes]
-        if self._random.random() < 0.5:
+        closed = self._random.random() < 0.5
+        if closed:
             self.steps.append(Close(cancel=self._random.random() < 0.7))
+        if self._random.random() < 0.2:
+            self._archive()
+        if self._random.random() < (0.12 if closed else 0.35):  # an erasure that closes passes one point more
+            self.steps.append(Erase())
 
     def _tick(self) -> None:
         random = self._random
@@ -208,6 +225,9 @@ class _Writer:
 
     def _restore(self) -> None:
         self.steps.append(Restore(branch=self._random.choice(self._open)))
+
+    def _archive(self) -> None:
+        self.steps.append(Archive(beside=self._random.random() < 0.4))
 
     def _wake(self) -> None:
         name = self._name("w")

@@ -21,6 +21,7 @@ MODULES: Final = {
     "gate": "vagus_policygate",
     "runner": "vagus_toolrunner",
     "approver": "vagus_approver",
+    "relay": "vagus_relay",
 }
 LOOK_S: Final = 0.05
 DRAIN_S: Final = 120.0

@@ -8,10 +8,9 @@ from chaos.report import Asked, Outcome, lines
 ASKED = Asked(seed=7, ticks=100, faults=3, servers=1)
 
 
-def report(ticks: int = 100, **by_rule: int) -> Report:
-    return Report(
-        ok=not by_rule, root="vagus", took_s=1.0, counts=Counts(ticks=ticks), by_rule=by_rule, violations=()
-    )
+def report(ticks: int = 100, *, erased: int = 0, events: int = 0, relayed: int = 0, **by_rule: int) -> Report:
+    counts = Counts(ticks=ticks, erased_ticks=erased, events=events, relayed=relayed)
+    return Report(ok=not by_rule, root="vagus", took_s=1.0, counts=counts, by_rule=by_rule, violations=())
 
 
 def outcome() -> Outcome:
@@ -35,12 +34,19 @@ def test_what_was_asked_for_and_checked_is_a_proof() -> None:
     assert judged(outcome()) == []
 
 
+def test_ticks_of_erased_sessions_have_ended_too() -> None:
+    made = outcome()
+    made.check = report(ticks=90, erased=10)
+    assert judged(made) == []
+
+
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
         ({"check": report(ticks=99)}, "1 ticks are missing"),
         ({"check": None}, "100 ticks are missing"),
         ({"check": report(tick=2, queue=1)}, "3 violations"),
+        ({"check": report(events=9, relayed=7)}, "2 events were not compared with the firehose"),
         ({"struck": {"cut": 1, "stall": 2}}, "1 kinds of faults are missing"),
         ({"visits": {}}, "no process has died at kernel.before_commit"),
         ({"problems": ["tick t1: Malformed: what?"]}, "tick t1: Malformed: what?"),

@@ -3,13 +3,27 @@
 import ast
 from collections import Counter
 from functools import cache
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 
 from chaos.faults import POINT, ROLES, Fault, faults, kinds, points
-from chaos.points import ELSEWHERE, POINTS
-from chaos.script import TOOLS, Cancel, Close, Fork, Merge, Restore, Script, Signal, Tick, Wake, script
+from chaos.points import POINTS, RARE
+from chaos.script import (
+    TOOLS,
+    Archive,
+    Cancel,
+    Close,
+    Erase,
+    Fork,
+    Merge,
+    Restore,
+    Script,
+    Signal,
+    Tick,
+    Wake,
+    script,
+)
 from tests.architecture.sources import Module, project
 
 
@@ -52,11 +66,17 @@ def all_of(planned: list[Fault]) -> Counter[str]:
     return Counter(fault.kind for fault in planned)
 
 
-def test_every_point_that_the_code_passes_can_be_visited_but_those_of_what_a_run_has_not() -> None:
+def test_every_point_that_the_code_passes_can_be_visited() -> None:
     known = list(chain.from_iterable(POINTS.values()))
     assert len(known) == len(set(known))
-    assert set(known) == {point for point in hits() if not point.startswith(ELSEWHERE)}
-    assert all(any(point.startswith(beginning) for point in hits()) for beginning in ELSEWHERE)
+    assert set(known) == hits()
+
+
+def test_what_few_ticks_pass_is_visited_once() -> None:
+    assert set(chain.from_iterable(POINTS.values())) > RARE > {"kernel.archive_begun", "kernel.erase_done"}
+    planned = [fault.point.split(":") for fault in faults(3, 500, 1) if fault.point]
+    assert {count for name, count in planned if name in RARE} == {"1"}
+    assert {count for name, count in planned if name not in RARE} == {"1", "2", "3", "4"}
 
 
 @pytest.mark.parametrize("servers", [1, 3])
@@ -100,7 +120,7 @@ def scripts() -> list[Script]:
 def test_scripts_do_everything_that_clients_can() -> None:
     steps = [step for one in scripts() for step in one.steps]
     done = {type(step) for step in steps}
-    assert done >= {Tick, Fork, Merge, Cancel, Signal, Restore, Wake, Close}
+    assert done >= {Tick, Fork, Merge, Cancel, Signal, Restore, Wake, Close, Archive, Erase}
     ticks = [step for step in steps if isinstance(step, Tick)]
     assert {tick.tool for tick in ticks} == {*TOOLS} - {"ask"}
     answers = {"approve", "approve-twice", "deny", "cancel", "leave"}
@@ -108,6 +128,26 @@ def test_scripts_do_everything_that_clients_can() -> None:
     assert any(tick.after_s is not None for tick in ticks)
     assert any(one.poor for one in scripts())
     assert any(one.scripted for one in scripts())
+
+
+def test_some_sessions_are_erased_at_their_end_open_or_closed_or_archived() -> None:
+    erased = [one.steps for one in scripts() if any(isinstance(step, Erase) for step in one.steps)]
+    assert len(scripts()) / 8 < len(erased) < len(scripts()) / 3
+    assert all(isinstance(steps[-1], Erase) for steps in erased)
+    before = {type(steps[-2]) for steps in erased}
+    assert before > {Archive, Close, Tick}
+
+
+def test_sessions_are_archived_while_something_is_at_work_too() -> None:
+    moves = [step for one in scripts() for step in one.steps if isinstance(step, Archive)]
+    assert {move.beside for move in moves} == {False, True}
+    met = [
+        (first, then)
+        for one in scripts()
+        for first, then in pairwise(one.steps)
+        if isinstance(first, Tick) and first.beside and isinstance(then, Archive)
+    ]
+    assert met
 
 
 def test_no_two_ticks_have_the_same_id() -> None:
