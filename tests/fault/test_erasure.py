@@ -55,6 +55,27 @@ async def test_an_erasure_survives_a_death_at_each_of_its_steps(
         assert not (whole.root / "sessions" / "s1").exists()
 
 
+async def test_what_a_killed_server_brings_back_is_removed_again(
+    own_broker: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with system(own_broker.url, Subjects(root="vagus"), tmp_path, erase_settle_s=0.2) as whole:
+        for name in ("s1", "s2"):
+            session = await whole.client.create_session(owner="me", policy=POLICY, session_id=name)
+            for _ in range(2):  # both times its entries in the registry and of the archive are replaced
+                await session.tick("remember this")
+                await whole.client.archive_session(name)
+        await whole.client.erase("s1")
+        await whole.client.restore_session("s2")
+        own_broker.kill()
+        await own_broker.start()
+
+        async def clean() -> bool:
+            return {hit.split()[0] for hit in await found(whole.url, "s1")} == {"KV_VAGUS_ERASED"}
+
+        assert await eventually(clean, timeout_s=PATIENT_S)
+        assert (await (await whole.client.session("s2")).verify()).ok
+
+
 async def ask(client: vagus.Client) -> None:
     with suppress(vagus.VagusError):
         await client.erase("s1", reason="first", timeout_s=PATIENT_S)

@@ -29,6 +29,7 @@ from vagus.runtime.toolbox import Toolbox
 from vagus_kernel import middleware
 from vagus_kernel.actor import Actor
 from vagus_kernel.archivist import archiving
+from vagus_kernel.caretaker import tending
 from vagus_kernel.filewriter import FileWriter
 from vagus_kernel.mover import moving
 from vagus_kernel.ports import Ports
@@ -237,6 +238,7 @@ async def serve(
                 beside(kernel.sweep),
                 moving(bus, subjects),
                 archiving(ports, lambda: kernel.owns(0)),
+                tending(bus, subjects, lambda: kernel.owns(0)),
             ):
                 ready = False
                 while not draining.is_set():

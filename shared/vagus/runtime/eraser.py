@@ -68,15 +68,15 @@ class Eraser:
                     if error.err_code != _NO_STREAM:
                         raise
 
-    async def sweep(self, session_id: str) -> int:
-        """Remove all traces and blobs; returns how many messages there were."""
+    async def sweep(self, session_id: str, *, blobs: bool = True) -> int:
+        """Remove all traces, and the blobs if they are to go; returns how many messages there were."""
         found = 0
         for trace in traces(self._subjects, session_id):
             if trace.taken:
                 found += await remove(self._bus, trace.stream, trace.filter)
             else:
                 found += await self._purge(trace.stream, trace.filter)
-        return found + await self._blobs.remove_all(session_id)
+        return found + (await self._blobs.remove_all(session_id) if blobs else 0)
 
     async def _purge(self, stream: str, filter: str, *, before: int | None = None) -> int:  # noqa: A002
         wanted: dict[str, object] = {"filter": filter}
