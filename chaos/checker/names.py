@@ -26,10 +26,10 @@ _IN_SUBJECTS: Final = {
 }
 """Which token of a subject is the session, of those after the second one; by that."""
 _IN_KEYS: Final = {
-    **dict.fromkeys(("SESSIONS", "POLICIES", TICKETS, "CALLS", RELAYED, "SNAPSHOTS", ARCHIVED), 0),
+    **dict.fromkeys(("SESSIONS", "POLICIES", TICKETS, RELAYED, "SNAPSHOTS", ARCHIVED), 0),
     "SUBSCRIPTIONS": 2,
 }
-"""Which token of a key is the session, by the bucket."""
+"""Which token of a key is the session, by the bucket; of claims none, which stay when a session is erased."""
 
 
 class Names(msgspec.Struct, frozen=True):

@@ -152,7 +152,7 @@ async def test_what_is_left_is_found(plant: Plant, recording: Recording, tmp_pat
         ("vagus.event.s1.main.Custom", "s1"),
         ("vagus.dead.kernel.s1", "s1"),
         ("vagus.archive.s1.c0ffee.0", "s1"),
-        ("$KV.VAGUS_CALLS.s1.run", "s1"),
+        ("$KV.VAGUS_CALLS.s1.run", None),
         ("$KV.VAGUS_SUBSCRIPTIONS.billing", None),
         ("$KV.VAGUS_SUBSCRIPTIONS.billing.3", None),
         ("$KV.VAGUS_MEMBERS.kernel.s1", None),

@@ -27,6 +27,7 @@ from vagus.runtime.blobs import Blobs
 from vagus.runtime.bucket import Bucket
 from vagus.runtime.bus import Bus
 from vagus.runtime.embedded import EmbeddedServer
+from vagus.runtime.eraser import Eraser
 from vagus.runtime.grants import GrantSigner, generate_key
 from vagus.runtime.provision import ensure
 
@@ -309,6 +310,19 @@ async def test_a_claim_that_stands_decides(desk: Desk, runner: None) -> None:
     assert ended is not None
     assert (ended.outcome, ended.status, ended.exit_status) == (Failure(error="cancelled"), "cancelled", -1)
     assert [desk.runs(request) for request in (*asked.values(), stopped, expired)] == [0, 1, 1, 0, 0]
+
+
+async def test_a_request_that_comes_again_when_its_session_was_erased_does_not_run(
+    desk: Desk, broker: EmbeddedServer
+) -> None:
+    async with served(broker.url, desk.settings(instance="one")):
+        first = await desk.send(desk.request("once", {"seconds": 0}))
+        await desk.ending(first)
+    await Eraser(desk.bus, desk.subjects).sweep("s")
+    async with served(broker.url, desk.settings(instance="two")):
+        await desk.send(msgspec.structs.replace(first, attempt=2))
+        await eventually(lambda: _none_queued(desk))
+        assert desk.runs(first) == 1
 
 
 async def test_the_claim_names_the_runner(desk: Desk, broker: EmbeddedServer) -> None:

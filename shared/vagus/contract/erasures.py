@@ -41,7 +41,11 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 def traces(subjects: Subjects, session_id: str) -> tuple[Trace, ...]:
-    """All but its log, its blobs, its events in the firehose, and the commands that wait for it."""
+    """All but its log, its blobs, its events in the firehose, and the commands that wait for it.
+
+    The claims of its calls are none: they say nothing but ids, leave with their age, and until then keep a
+    request that somebody still has in hand from running a second time.
+    """
 
     def queued(name: str, filter: str) -> Trace:  # noqa: A002 -- the word NATS uses
         return Trace(subjects.named(name), filter, taken=True)
@@ -69,7 +73,6 @@ def traces(subjects: Subjects, session_id: str) -> tuple[Trace, ...]:
         kept(streams.POLICIES),
         kept(streams.SNAPSHOTS),
         kept(streams.TICKETS, ".*"),
-        kept(streams.CALLS, ".*"),
         kept(streams.RELAYED),
         kept(streams.SUBSCRIPTIONS, ".*", before="*.*."),
         stored("ARCHIVE", subjects.archive(session_id)),
