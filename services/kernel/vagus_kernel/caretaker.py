@@ -46,10 +46,11 @@ class Caretaker:
                     self._doubtful = True
 
     async def tend(self) -> None:
-        """Sweep for every erasure that has ended; raises as `Eraser`."""
-        for tombstone in await self._graves.all():
-            if tombstone.erased_at is not None:
-                await self._eraser.sweep(tombstone.session_id, blobs=False)
+        """Sweep for every erasure that has ended, and left a trace; raises as `Eraser`."""
+        tombstones = await self._graves.all()
+        ended = {tombstone.session_id for tombstone in tombstones if tombstone.erased_at is not None}
+        for session_id in sorted(await self._eraser.traced(ended)) if ended else ():
+            await self._eraser.sweep(session_id, blobs=False)
 
 
 @asynccontextmanager

@@ -127,7 +127,7 @@ def _erases(subjects: Subjects) -> tuple[str, ...]:
         "$JS.API.STREAM.NAMES",
         subjects.event(),
         *_stream(subjects.named("EVENTS"), "INFO", "PURGE"),
-        *(one for stream, verb in sorted(removed) for one in _stream(stream, verb)),
+        *(one for stream, verb in sorted(removed) for one in _stream(stream, "INFO", verb)),
         *_reads(subjects, streams.ERASED),
     )
 

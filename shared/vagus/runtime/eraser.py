@@ -1,5 +1,6 @@
 """Removes what the server has of a session; see `vagus.contract.erasures`. All of it is idempotent."""
 
+from collections.abc import Set
 from typing import Final
 
 import msgspec
@@ -12,13 +13,24 @@ from vagus.contract.subjects import Subjects
 from vagus.runtime import clock
 from vagus.runtime.blobs import Blobs
 from vagus.runtime.bus import ApiError, Bus
+from vagus.runtime.listing import listed
 from vagus.runtime.removal import remove
 
 _NO_STREAM: Final = 10059
+_SESSION: Final = "{session}"
+"""Stands for any, where one has to be told from other wildcards."""
 
 
 class _Names(msgspec.Struct):
     streams: list[str] | None = None
+
+
+class _State(msgspec.Struct):
+    subjects: dict[str, int] | None = None
+
+
+class _Info(msgspec.Struct):
+    state: _State
 
 
 class _Purged(msgspec.Struct):
@@ -67,6 +79,28 @@ class Eraser:
                 except ApiError as error:
                     if error.err_code != _NO_STREAM:
                         raise
+
+    async def traced(self, session_ids: Set[str]) -> set[str]:
+        """Those of which there is a trace, blobs apart; a request a stream, however many there are."""
+        found: set[str] = set()
+        for trace in traces(self._subjects, _SESSION):
+            place = trace.filter.split(".").index(_SESSION)
+            for subject in await self._held(trace.stream, trace.filter.replace(_SESSION, "*")):
+                found |= {subject.split(".")[place]} & session_ids
+        return found
+
+    async def _held(self, stream: str, filter: str) -> list[str]:  # noqa: A002 -- the word NATS uses
+        try:
+            return await listed(
+                lambda offset: self._bus.api(
+                    f"STREAM.INFO.{stream}", {"subjects_filter": filter, "offset": offset}
+                ),
+                lambda answer: msgspec.convert(answer, _Info).state.subjects or (),
+            )
+        except ApiError as error:
+            if error.err_code != _NO_STREAM:
+                raise
+            return []
 
     async def sweep(self, session_id: str, *, blobs: bool = True) -> int:
         """Remove all traces, and the blobs if they are to go; returns how many messages there were."""
