@@ -76,10 +76,15 @@ class BucketSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def session_log(subjects: Subjects, session: str, generation: int = 0) -> StreamSpec:
-    """The log of one session."""
+    """The log of one session.
+
+    One that was restored goes on naming the commits of that time rightly: a replica that is behind names them
+    when it takes them, by the configuration of then.
+    """
     return StreamSpec(
         name=subjects.session_stream(session, generation),
         subjects=(subjects.log(session),),
+        transform=(subjects.restore(session, generation), subjects.restored(session)) if generation else None,
         retention=Retention.LIMITS,
         deny_delete=True,
         deny_purge=True,
@@ -111,7 +116,6 @@ def restoring_log(subjects: Subjects, session: str, generation: int) -> StreamSp
     return msgspec.structs.replace(
         session_log(subjects, session, generation),
         subjects=(subjects.restore(session, generation),),
-        transform=(subjects.restore(session, generation), subjects.restored(session)),
         republish=None,
     )
 
