@@ -13,11 +13,12 @@ from tests.kit.system import System, system
 from tests.kit.traces import found
 from tests.kit.waiting import eventually
 from vagus.contract.commands import EraseSession
-from vagus.contract.erasures import is_tombstone
+from vagus.contract.erasures import Erasure, is_tombstone
 from vagus.contract.messages import Role
 from vagus.contract.subjects import Subjects
 from vagus.contract.subscriptions import Filter
 from vagus.runtime.embedded import EmbeddedServer
+from vagus.runtime.eraser import Eraser
 from vagus.runtime.jetstream_log import JetStreamLog
 from vagus_relay.cursor import Cursor, Cursors, Standing
 from vagus_relay.event import EventMessage
@@ -200,6 +201,21 @@ async def test_a_relay_that_still_has_events_in_hand_is_refused(whole: System) -
             with pytest.raises(vagus.Conflict):
                 await press.store("s1", place, late)
         tasks.cancel_scope.cancel()
+
+
+async def test_what_three_servers_took_in_the_same_moment_goes_when_it_is_told_again(whole: System) -> None:
+    relay = await whole.start("relay")
+    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    await session.tick("hello")
+    await eventually(lambda: published(whole))
+    await relay.drain()
+    eraser = Eraser(whole.bus, whole.subjects)
+    order = Erasure(session_id="s1", ordered_at="2026-11-23T10:00:00.000Z", actor="ada", reason="", events=20)
+    for _ in range(2):
+        await eraser.tell(order)
+        told = [hit for hit in await found(whole.url, "s1") if hit.startswith("VAGUS_EVENTS")]
+        assert [hit.split()[2] for hit in told] == [whole.subjects.event("s1", "main", "Custom")]
+        await whole.bus.store(whole.subjects.event("s1", "main", "Message"), b"{}")
 
 
 async def test_a_relay_that_notes_late_leaves_nothing_of_it(whole: System) -> None:

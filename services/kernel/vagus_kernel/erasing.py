@@ -80,6 +80,7 @@ class Erasing:
         hit(SWEPT)
         # Whoever had something of the session in hand, such as an approver a ticket, has put it down by now.
         await anyio.sleep(actor.ports.settings.erase_settle_s)
+        await self._eraser.tell(order)
         await self._eraser.remove_log(session_id)
         await self._sweep()
         done = replace(order, erased_at=clock.now())

@@ -126,7 +126,7 @@ def _erases(subjects: Subjects) -> tuple[str, ...]:
     return (
         "$JS.API.STREAM.NAMES",
         subjects.event(),
-        *_stream(subjects.named("EVENTS"), "INFO", "PURGE"),
+        *_stream(subjects.named("EVENTS"), "INFO", "PURGE", "MSG.GET", "MSG.DELETE"),
         *(one for stream, verb in sorted(removed) for one in _stream(stream, "INFO", verb)),
         *_reads(subjects, streams.ERASED),
     )

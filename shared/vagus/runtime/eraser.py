@@ -49,7 +49,8 @@ class Eraser:
         """Put the tombstone into the firehose, in the place of all events of the session.
 
         It comes first, and then they go: a relay that still has some in hand names the last message of the
-        session that it knows of, and is refused from then on.
+        session that it knows of, and is refused from then on. Three servers may yet take what comes in the
+        same moment: so it is told twice, which stores it once, and what stands behind it goes as well.
         """
         record = told(erasure, Mint(f"erased/{erasure.session_id}".encode()).uuid(), clock.now())
         session_id, kind = erasure.session_id, record.kind.type
@@ -67,7 +68,9 @@ class Eraser:
             msg_id=record.event_id,
             headers=headers,
         )
-        await self._purge(stream, self._subjects.event(session_id), before=stored.sequence)
+        events = self._subjects.event(session_id)
+        await self._purge(stream, events, before=stored.sequence)
+        await remove(self._bus, stream, events, start=stored.sequence + 1)
 
     async def remove_log(self, session_id: str) -> None:
         """Remove every stream that holds the log, or was to."""

@@ -20,13 +20,15 @@ class _Held(msgspec.Struct):
     seq: int
 
 
-async def remove(bus: Bus, stream: str, filter: str) -> int:  # noqa: A002 -- the word NATS uses
+async def remove(bus: Bus, stream: str, filter: str, *, start: int = 1) -> int:  # noqa: A002 -- NATS's word
     """Remove the messages of a stream whose subjects match; returns how many there were. Idempotent.
+
+    `start` is the first sequence that may go.
 
     Raises:
         Unavailable, OutcomeUnknown: Some may be left; repeat it.
     """
-    removed, start = 0, 1
+    removed = 0
     while (held := await _next(bus, stream, filter, start)) is not None:
         try:
             await bus.api(f"STREAM.MSG.DELETE.{stream}", {"seq": held, "no_erase": True})
