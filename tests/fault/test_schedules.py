@@ -19,8 +19,9 @@ from vagus.contract.schedules import NewSchedule, Timing
 from vagus.contract.sessions import TickInput
 from vagus.contract.subjects import Subjects
 from vagus.runtime import clock
-from vagus.runtime.bus import Bus
+from vagus.runtime.bus import Bus, connect
 from vagus.runtime.embedded import EmbeddedServer
+from vagus.runtime.provision import ensure
 from vagus_kernel.calendar import Calendar
 from vagus_kernel.mover import TAKEN
 
@@ -115,3 +116,26 @@ async def more(session: vagus.Session, than: int) -> bool:
 
 async def all_ended(session: vagus.Session, schedules: list[vagus.Scheduled]) -> bool:
     return {scheduled.schedule_id for scheduled in schedules} <= await ended_ticks(session)
+
+
+async def test_one_that_was_replaced_and_dropped_does_not_come_back_with_a_killed_server(
+    own_broker: EmbeddedServer, subjects: Subjects
+) -> None:
+    async with connect(own_broker.url, name="test") as bus:
+        await ensure(bus, subjects, partitions=1)
+        calendar = Calendar("s", bus, subjects)
+        for name, command_id, every_s in (
+            ("other", "c0", 3600.0),
+            ("w", "c1", 3600.0),
+            ("w", "c2", 7200.0),
+            ("w", "c2", 7200.0),  # delivered again
+        ):
+            body = NewSchedule(schedule_id=name, when=Timing(every_s=every_s), tick=TickInput(objective=""))
+            await calendar.add(Schedule(command_id=command_id, session_id="s", schedule=body))
+        standing = {found.schedule_id: found.when for found in await calendar.schedules()}
+        assert standing == {"other": Timing(every_s=3600.0), "w": Timing(every_s=7200.0)}
+        await calendar.drop("w")
+    own_broker.kill()
+    await own_broker.start()
+    async with connect(own_broker.url, name="test") as bus:
+        assert [found.schedule_id for found in await Calendar("s", bus, subjects).schedules()] == ["other"]

@@ -4,6 +4,7 @@ Only kernels write there: headers of such a message can name another session's s
 not see headers. So whoever may command a session may schedule its ticks, and nobody else.
 """
 
+from base64 import b64decode
 from contextlib import suppress
 from typing import Final
 
@@ -25,9 +26,10 @@ from vagus.contract.schedules import (
 )
 from vagus.contract.subjects import Subjects
 from vagus.runtime import clock
-from vagus.runtime.bus import Bus, Message
+from vagus.runtime.bus import ApiError, Bus, Message
 from vagus.runtime.removal import remove
 
+_NO_MESSAGE: Final = 10037
 _READ_BYTES: Final = 2 * limits.SCHEDULES * limits.SCHEDULED_BYTES
 
 
@@ -67,6 +69,7 @@ class Calendar:
             )
         subject = self._subjects.schedule(self._session_id, body.schedule_id)
         await self._check_room(subject)
+        await self._make_way(subject, command.command_id)
         await self._bus.store(
             subject,
             data,
@@ -127,6 +130,26 @@ class Calendar:
             raise Refused(
                 f"session {self._session_id} has {len(there)} schedules, as many as it may: drop one first"
             )
+
+    async def _make_way(self, subject: str, command_id: str) -> None:
+        """Remove what the command replaces, unless it is what the command itself has stored before.
+
+        nats-server 2.15 does not write down that a message was replaced: when it is killed, and the one that
+        came after was dropped, the one before stands there again, and would fire.
+        """
+        try:
+            answer = await self._bus.api(f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject})
+        except ApiError as error:
+            if error.err_code == _NO_MESSAGE:
+                return
+            raise
+        headers = b64decode(msgspec.convert(answer["message"], _Standing).hdrs)
+        if f"\r\nNats-Msg-Id: {command_id}\r\n".encode() not in headers:
+            await remove(self._bus, self._stream, subject)
+
+
+class _Standing(msgspec.Struct):
+    hdrs: str = ""
 
 
 class _State(msgspec.Struct):
