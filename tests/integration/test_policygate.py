@@ -172,6 +172,7 @@ async def test_who_says_where_it_waits_is_told_straight(desk: Desk) -> None:
     request = desk.request()
     async with (
         desk.bus.subscribe(desk.subjects.verdict("k1")) as told,
+        desk.bus.subscribe(desk.subjects.inbox(Role.VERDICT, "s")) as heard,
         serving(serve, desk.bus, desk.settings),
     ):
         await desk.send(request, **{ANSWER_TO: "k1"})
@@ -181,7 +182,9 @@ async def test_who_says_where_it_waits_is_told_straight(desk: Desk) -> None:
         assert message.subject == desk.subjects.verdict("k1", "s")
         said = decode(message.data, Verdict)
         assert (said.effect_id, said.grant is not None) == (request.effect_id, True)
+        assert (await anext(heard)).data == message.data
         assert desk.of(request) == []
+        assert await stored(desk.bus, desk.subjects.named("INBOX")) == 0
         again = replace(request, attempt=2)
         await desk.send(again)
         assert len(await eventually(lambda: desk.of(again))) == 1

@@ -1,6 +1,7 @@
 """The gate: gate requests in, verdicts out."""
 
 from collections.abc import Callable
+from typing import Final
 
 import anyio
 import msgspec
@@ -31,6 +32,9 @@ VERDICT_STORED = "policygate.verdict_stored"
 """Fault point: the verdict is stored, or on its way to the kernel, and the request is not acknowledged."""
 
 KIND = "policygate"
+
+NOT_STORED: Final = {"Nats-Expected-Stream": "none"}
+"""Has the server refuse to store a message, which those who listen are told all the same."""
 
 
 async def serve(bus: Bus, settings: Settings, draining: anyio.Event, *, started: Callable[[], None]) -> None:
@@ -117,17 +121,14 @@ class Gate:
     ) -> None:
         """Straight to the kernel that waits for it, which asks anew if it gets lost; else by the inbox."""
         subjects, data = self._subjects, msgspec.json.encode(verdict)
-        headers: dict[str, str] = {}
+        headers = {"Nats-Msg-Id": f"{request.effect_id}.{request.attempt}"}
         telemetry.inject(headers, context)
-        if kernel is not None and not self._bus.forbids(subjects.verdict(check_id("kernel", kernel), "")):
-            await self._bus.publish(subjects.verdict(kernel, request.session_id), data, headers=headers)
+        inbox = subjects.inbox(Role.VERDICT, request.session_id)
+        if kernel is None or self._bus.forbids(subjects.verdict(check_id("kernel", kernel), "")):
+            await self._bus.store(inbox, data, headers=headers)
             return
-        await self._bus.store(
-            subjects.inbox(Role.VERDICT, request.session_id),
-            data,
-            msg_id=f"{request.effect_id}.{request.attempt}",
-            headers=headers,
-        )
+        await self._bus.publish(subjects.verdict(kernel, request.session_id), data, headers=headers)
+        self._bus.send(inbox, data, headers=headers | NOT_STORED)  # whoever listens there hears it as ever
 
     async def judge(self, request: GateRequest) -> Verdict:
         """The verdict on a request, signed if it is positive.

@@ -323,7 +323,11 @@ def _others(subjects: Subjects) -> tuple[_Channel, ...]:
             name="told",
             address=subjects.verdict("{instance}", _ANY),
             what="May a call run? Told to the kernel that waits; stored nowhere.",
-            messages=(_Message(name="VerdictTold", payload="Verdict", headers=_TRACE),),
+            messages=(
+                _Message(
+                    name="VerdictTold", payload="Verdict", headers=_ID | _TRACE, required=("Nats-Msg-Id",)
+                ),
+            ),
             senders=("policygate",),
             receivers=("kernel",),
         ),
