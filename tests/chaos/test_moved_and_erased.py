@@ -64,6 +64,8 @@ async def test_what_was_moved_and_erased_is_without_violations(whole: System, tm
 
 async def test_what_is_left_of_an_erased_session_is_found_on_a_server(whole: System, tmp_path: Path) -> None:
     subjects = whole.subjects
+    [kernel] = [name for name in whole.services if name.startswith("kernel")]
+    await whole.services[kernel].drain()  # it would look after the erased
     await whole.bus.store(subjects.gate("erased"), b"{}")
     await Bucket(whole.bus, subjects.named(TICKETS)).put("erased.t1", b'{"state": "withdrawn"}')
     found = (await checked(whole, tmp_path)).violations
