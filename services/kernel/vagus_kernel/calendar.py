@@ -27,6 +27,7 @@ from vagus.contract.schedules import (
 from vagus.contract.subjects import Subjects
 from vagus.runtime import clock
 from vagus.runtime.bus import ApiError, Bus, Message
+from vagus.runtime.listing import subjects_held
 from vagus.runtime.removal import remove
 
 _NO_MESSAGE: Final = 10037
@@ -68,8 +69,8 @@ class Calendar:
                 "waits: put long input into a file of the workspace"
             )
         subject = self._subjects.schedule(self._session_id, body.schedule_id)
-        await self._check_room(subject)
-        await self._make_way(subject, command.command_id)
+        if await self._stands(subject):
+            await self._make_way(subject, command.command_id)
         await self._bus.store(
             subject,
             data,
@@ -122,14 +123,16 @@ class Calendar:
             actor=tick.actor,
         )
 
-    async def _check_room(self, subject: str) -> None:
-        wanted = {"subjects_filter": self._subjects.schedule(self._session_id)}
-        answer = await self._bus.api(f"STREAM.INFO.{self._stream}", wanted)
-        there = msgspec.convert(answer, _Info).state.subjects
-        if subject not in there and len(there) >= limits.SCHEDULES:
+    async def _stands(self, subject: str) -> bool:
+        """Whether there is such a schedule; raises `Refused` if there is none, and no room for one."""
+        there = await subjects_held(self._bus, self._stream, self._subjects.schedule(self._session_id))
+        if subject in there:
+            return True
+        if len(there) >= limits.SCHEDULES:
             raise Refused(
                 f"session {self._session_id} has {len(there)} schedules, as many as it may: drop one first"
             )
+        return False
 
     async def _make_way(self, subject: str, command_id: str) -> None:
         """Remove what the command replaces, unless it is what the command itself has stored before.
@@ -150,11 +153,3 @@ class Calendar:
 
 class _Standing(msgspec.Struct):
     hdrs: str = ""
-
-
-class _State(msgspec.Struct):
-    subjects: dict[str, int] = {}
-
-
-class _Info(msgspec.Struct):
-    state: _State

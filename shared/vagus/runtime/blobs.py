@@ -19,7 +19,7 @@ from vagus.contract.errors import Conflict, Malformed, NotFound, OutcomeUnknown,
 from vagus.runtime import clock
 from vagus.runtime.bucket import DIRECT_S
 from vagus.runtime.bus import ApiError, Bus, Message
-from vagus.runtime.listing import listed
+from vagus.runtime.listing import subjects_held
 
 CHUNK_BYTES: Final = 512 * limits.KIB
 _PAGE_CHUNKS: Final = 16
@@ -47,14 +47,6 @@ class _Meta(msgspec.Struct, omit_defaults=True):
 class _Held(msgspec.Struct):
     seq: int
     data: bytes = b""
-
-
-class _State(msgspec.Struct):
-    subjects: dict[str, int] | None = None
-
-
-class _Info(msgspec.Struct):
-    state: _State
 
 
 class Blobs:
@@ -106,7 +98,7 @@ class Blobs:
         Their names are encoded in subjects, which no filter can take apart: the names of all blobs are read.
         """
         found = 0
-        for subject in await self._meta_subjects():
+        for subject in await subjects_held(self._bus, self._stream, f"$O.{self._bucket}.M.*"):
             name = urlsafe_b64decode(subject.rpartition(".")[2]).decode(errors="replace")
             if name.startswith(f"{session}/"):
                 held = await self._of_leader({"last_by_subj": subject})
@@ -115,15 +107,6 @@ class Blobs:
                     await self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": left})
                 found += 1
         return found
-
-    async def _meta_subjects(self) -> list[str]:
-        wanted = f"$O.{self._bucket}.M.*"
-        return await listed(
-            lambda offset: self._bus.api(
-                f"STREAM.INFO.{self._stream}", {"subjects_filter": wanted, "offset": offset}
-            ),
-            lambda answer: msgspec.convert(answer, _Info).state.subjects or (),
-        )
 
     async def _store(self, name: str, data: bytes, media_type: str) -> None:
         """Chunks first, under a subject that is ours alone; who names theirs first has stored the blob."""

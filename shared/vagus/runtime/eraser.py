@@ -13,7 +13,7 @@ from vagus.contract.subjects import Subjects
 from vagus.runtime import clock
 from vagus.runtime.blobs import Blobs
 from vagus.runtime.bus import ApiError, Bus
-from vagus.runtime.listing import listed
+from vagus.runtime.listing import subjects_held
 from vagus.runtime.removal import remove
 
 _NO_STREAM: Final = 10059
@@ -23,14 +23,6 @@ _SESSION: Final = "{session}"
 
 class _Names(msgspec.Struct):
     streams: list[str] | None = None
-
-
-class _State(msgspec.Struct):
-    subjects: dict[str, int] | None = None
-
-
-class _Info(msgspec.Struct):
-    state: _State
 
 
 class _Purged(msgspec.Struct):
@@ -94,12 +86,7 @@ class Eraser:
 
     async def _held(self, stream: str, filter: str) -> list[str]:  # noqa: A002 -- the word NATS uses
         try:
-            return await listed(
-                lambda offset: self._bus.api(
-                    f"STREAM.INFO.{stream}", {"subjects_filter": filter, "offset": offset}
-                ),
-                lambda answer: msgspec.convert(answer, _Info).state.subjects or (),
-            )
+            return await subjects_held(self._bus, stream, filter)
         except ApiError as error:
             if error.err_code != _NO_STREAM:
                 raise

@@ -5,12 +5,30 @@ from typing import TypeVar
 
 import msgspec
 
+from vagus.runtime.bus import Bus
+
 T = TypeVar("T")
 
 
 class _Place(msgspec.Struct):
     total: int = 0
     limit: int = 0
+
+
+class _State(msgspec.Struct):
+    subjects: dict[str, int] | None = None
+
+
+class _Info(msgspec.Struct):
+    state: _State
+
+
+async def subjects_held(bus: Bus, stream: str, filter: str) -> list[str]:  # noqa: A002 -- the word NATS uses
+    """The subjects that match, of all messages of a stream, each once; raises as `Bus.api`."""
+    return await listed(
+        lambda offset: bus.api(f"STREAM.INFO.{stream}", {"subjects_filter": filter, "offset": offset}),
+        lambda answer: msgspec.convert(answer, _Info).state.subjects or (),
+    )
 
 
 async def listed(
