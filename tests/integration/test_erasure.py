@@ -183,11 +183,7 @@ async def test_the_firehose_has_a_tombstone_in_place_of_the_events(whole: System
 
 
 async def test_a_relay_that_still_has_events_in_hand_is_refused(whole: System) -> None:
-    relay = await whole.start("relay")
-    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
-    await session.tick("hello")
-    await eventually(lambda: published(whole))
-    await relay.drain()
+    await relayed(whole)
     await whole.client.erase("s1")
     late = [
         EventMessage(
@@ -204,11 +200,7 @@ async def test_a_relay_that_still_has_events_in_hand_is_refused(whole: System) -
 
 
 async def test_what_three_servers_took_in_the_same_moment_goes_when_it_is_told_again(whole: System) -> None:
-    relay = await whole.start("relay")
-    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
-    await session.tick("hello")
-    await eventually(lambda: published(whole))
-    await relay.drain()
+    await relayed(whole)
     eraser = Eraser(whole.bus, whole.subjects)
     order = Erasure(session_id="s1", ordered_at="2026-11-23T10:00:00.000Z", actor="ada", reason="", events=20)
     for _ in range(2):
@@ -219,17 +211,22 @@ async def test_what_three_servers_took_in_the_same_moment_goes_when_it_is_told_a
 
 
 async def test_a_relay_that_notes_late_leaves_nothing_of_it(whole: System) -> None:
-    relay = await whole.start("relay")
-    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
-    await session.tick("hello")
-    await eventually(lambda: published(whole))
-    await relay.drain()
+    await relayed(whole)
     await whole.client.erase("s1")
     cursors = Cursors(whole.bus, whole.subjects, JetStreamLog(whole.bus, whole.subjects))
     await cursors.note("s1", Standing(Cursor(9, 9), 3))
     assert {hit.split()[0] for hit in await found(whole.url, "s1")} == {"KV_VAGUS_ERASED", "VAGUS_EVENTS"}
     await cursors.note("s2", Standing(Cursor(9, 9), 3))
     assert (await cursors.notes()).keys() == {"s2"}
+
+
+async def relayed(whole: System) -> None:
+    """A session that is in the firehose, and no relay any more."""
+    relay = await whole.start("relay")
+    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    await session.tick("hello")
+    await eventually(lambda: published(whole))
+    await relay.drain()
 
 
 async def published(whole: System) -> bool:

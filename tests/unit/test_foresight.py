@@ -4,19 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kit.warp import warped
 from tests.kit.world import Process, World
 from vagus.contract.events import Custom
 
 MOST_STEPS = 2000
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    made = World()
-    patch = warped(made.clock, 10**6)
-    yield made
-    patch.undo()
 
 
 @pytest.fixture

@@ -1,22 +1,9 @@
 """A verdict goes straight to the kernel that asked; when it gets lost, it is asked for again."""
 
-from collections.abc import Iterator
-
-import pytest
-
-from tests.kit.warp import warped
 from tests.kit.world import SESSION, SUBJECTS, Process, World
 from vagus.contract import limits
 from vagus.contract.messages import ANSWER_TO, Role
 from vagus.runtime.wire import Message
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    made = World()
-    patch = warped(made.clock, 10**6)
-    yield made
-    patch.undo()
 
 
 def asked(world: World) -> Process:

@@ -1,14 +1,11 @@
 """Ticks of a kernel with a world around it: what they meet on their way in, and when they come again."""
 
-from collections.abc import Iterator
-
 import anyio
 import msgspec
 import pytest
 from msgspec.structs import replace
 
 from tests.kit.checking import check_world
-from tests.kit.warp import warped
 from tests.kit.world import Process, World
 from vagus.contract import limits
 from vagus.contract.events import Custom, EventRecord, StateEstimated
@@ -16,14 +13,6 @@ from vagus.contract.outcome import TURN_STARTED
 from vagus.contract.sessions import TickOutput
 from vagus.contract.state import AgentStateVector
 from vagus_kernel.middleware import Middleware, Next, TurnContext
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    made = World()
-    patch = warped(made.clock, 10**6)
-    yield made
-    patch.undo()
 
 
 def started(world: World, *middlewares: Middleware) -> Process:
