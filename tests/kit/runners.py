@@ -1,5 +1,6 @@
 """Tool runners for tests: requests with real grants, and the reports that come back."""
 
+import base64
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from vagus.contract.grants import Grant, GrantLimits, call_hash
 from vagus.contract.messages import Report, ReportType, Role, ToolRequest, decode
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import ToolCall, ToolExecutionReport
+from vagus.runtime.answers import ApiError
 from vagus.runtime.bus import Bus, Message, connect
 from vagus.runtime.grants import GrantSigner, generate_key
 from vagus_toolrunner.runner import serve
@@ -123,6 +125,21 @@ class Desk:
     async def ending(self, request: ToolRequest, timeout_s: float = 5) -> Report:
         """The one that ends it."""
         return (await eventually(lambda: self.endings(request), timeout_s=timeout_s))[0]
+
+    async def stored_endings(self, request: ToolRequest) -> list[Report]:
+        """Those that end it on the stream, also what came while we had no connection."""
+        found: list[Report] = []
+        ask = {"seq": 1, "next_by_subj": self.subjects.inbox_partition("*", Role.REPORT)}
+        while True:
+            try:
+                answer: Any = await self.bus.api(f"STREAM.MSG.GET.{self.subjects.named('INBOX')}", ask)
+            except ApiError as error:
+                assert error.code == 404
+                return found
+            report = decode(base64.b64decode(answer["message"]["data"]), Report)
+            if report.tool_run_id == request.tool_run_id and report.type is not ReportType.STARTED:
+                found.append(report)
+            ask["seq"] = answer["message"]["seq"] + 1
 
     async def run(self, tool: str, given: Any = None, **changes: Any) -> ToolExecutionReport:
         """Send a request and wait for its report."""
