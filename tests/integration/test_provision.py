@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 import msgspec
@@ -39,6 +39,33 @@ async def test_an_inbox_of_the_first_version_is_brought_up_to_date_with_what_it_
     assert await stored(bus, inbox.name) == 1
     await bus.store(subjects.schedule("s", "x"), b"")
     assert await stored(bus, subjects.named("SCHEDULES")) == 1
+
+
+class Outpaced(Bus):
+    """Another process is always a moment faster."""
+
+    def __init__(self, bus: Bus, other: Callable[[], Awaitable[None]]) -> None:
+        self.__dict__.update(bus.__dict__)
+        self._other = other
+        self.waited = False
+
+    async def api(
+        self, verb: str, body: Mapping[str, object] | None = None, *, timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> dict[str, object]:
+        if verb.startswith("STREAM.INFO.") and not self.waited:
+            self.waited = True
+            await self._other()
+        return await super().api(verb, body, timeout_s=timeout_s)
+
+
+async def test_an_inbox_that_another_process_brings_up_to_date_meanwhile_is_taken(
+    bus: Bus, subjects: Subjects
+) -> None:
+    (inbox,) = [spec for spec in streams.queues(subjects, 2) if spec.former_subjects]
+    await ensure_stream(bus, replace(inbox, subjects=inbox.former_subjects))
+    outpaced = Outpaced(bus, lambda: ensure_stream(bus, inbox))
+    await ensure_stream(outpaced, inbox)
+    assert outpaced.waited
 
 
 class Leaderless(Bus):

@@ -148,10 +148,11 @@ async def _create_stream(bus: Bus, wanted: Config) -> None:
     try:
         await _ask(bus, f"STREAM.CREATE.{name}", wanted)
     except ApiError as error:
-        if error.err_code == _STREAM_DIFFERS:
-            existing = await _ask(bus, f"STREAM.INFO.{name}")
-            _check(f"stream {name}", existing["config"], wanted)
-        raise
+        if error.err_code != _STREAM_DIFFERS:
+            raise
+        existing = await _ask(bus, f"STREAM.INFO.{name}")
+        _check(f"stream {name}", existing["config"], wanted)
+        await _ask(bus, f"STREAM.CREATE.{name}", wanted)  # somebody has exchanged its subjects meanwhile
 
 
 async def _existing_consumers(bus: Bus, stream: str) -> dict[str, object]:
