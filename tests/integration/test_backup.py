@@ -1,6 +1,6 @@
 """All that is on a server, saved while everything runs, goes on on another server."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import anyio
@@ -20,10 +20,11 @@ from vagus.contract.schedules import NewSchedule, Timing
 from vagus.contract.sessions import TickInput
 from vagus.contract.subjects import Subjects
 from vagus.runtime import transfer
-from vagus.runtime.bus import Bus, connect
+from vagus.runtime.bus import Bus, Message, connect
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.provision import ensure
 from vagus.runtime.transfer import StreamState, Transfer, names
+from vagus.sdk.backup import Backups, untold
 from vagus.sdk.client import Client
 from vagus_kernel.calendar import Calendar
 from vagus_kernel.mover import moving
@@ -117,6 +118,36 @@ async def test_what_was_in_progress_goes_on_on_another_server(
         assert len(await (await restored.client.session("later")).schedules()) == 1
         await wait_until_empty(restored.bus, subjects.named("INBOX"), timeout_s=PATIENCE_S)
         assert (await restored.client.verify("asking")).ok
+
+
+class OneByOne(Bus):
+    """Watches how many streams are being restored at a time: two at once may end nats-server 2.15."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.__dict__.update(bus.__dict__)
+        self.restored = 0
+        self._open = False
+
+    async def request(
+        self, subject: str, data: bytes = b"", *, timeout_s: float, headers: Mapping[str, str] | None = None
+    ) -> Message:
+        if subject.startswith("$JS.API.STREAM.RESTORE."):
+            assert not self._open
+            self._open = True
+        answer = await super().request(subject, data, timeout_s=timeout_s, headers=headers)
+        if subject.startswith("$JS.SNAPSHOT.RESTORE.") and not data:
+            self._open = False
+            self.restored += 1
+        return answer
+
+
+async def test_streams_are_restored_one_after_another(
+    saved: Path, other: EmbeddedServer, subjects: Subjects
+) -> None:
+    async with connect(other.url, name="test") as bus:
+        watched = OneByOne(bus)
+        backup = await Backups(bus=watched, subjects=subjects).put_back(anyio.Path(saved), None, untold)
+    assert watched.restored == len(backup.streams) > 4
 
 
 class Post:
