@@ -52,7 +52,7 @@ def _home(modules: Sequence[Module]) -> Module:
 def test_the_families_are_those_of_the_contract() -> None:
     assert families(_home(project())) == {
         "approval", "answer", "archive", "control", "dead", "due", "event", "feed", "gate", "inbox", "live",
-        "restore", "schedule", "session", "tool", "verdict",
+        "report", "restore", "schedule", "session", "tool", "verdict",
     }  # fmt: skip
 
 

@@ -41,6 +41,8 @@ POLICY = vagus.PolicySet(
 FORBIDDEN = (
     (User.CLIENT, SUBJECTS.inbox(Role.VERDICT, "s")),
     (User.CLIENT, SUBJECTS.verdict("k", "s")),
+    (User.CLIENT, SUBJECTS.report("k", "s")),
+    (User.POLICYGATE, SUBJECTS.report("k", "s")),
     (User.CLIENT, SUBJECTS.inbox(Role.REPORT, "s")),
     (User.CLIENT, SUBJECTS.inbox(Role.RESOLUTION, "s")),
     (User.CLIENT, SUBJECTS.log("s", "main")),

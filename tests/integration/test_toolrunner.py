@@ -1,6 +1,7 @@
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from vagus.contract.claims import CANCELLED, Claim, claim_key
 from vagus.contract.clock import format_ns
 from vagus.contract.errors import Refused, SettingsError, Unavailable
 from vagus.contract.grants import GrantLimits
-from vagus.contract.messages import ReportType
+from vagus.contract.messages import ANSWER_TO, Report, ReportType, decode
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import Failure, Success, ToolCall
 from vagus.runtime import telemetry
 from vagus.runtime.blobs import Blobs
 from vagus.runtime.bucket import Bucket
-from vagus.runtime.bus import Bus
+from vagus.runtime.bus import Bus, Message
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.eraser import Eraser
 from vagus.runtime.grants import GrantSigner, generate_key
@@ -461,6 +462,61 @@ async def _take_the_inbox_away(desk: Desk) -> None:
     info: Any = await desk.bus.api(f"STREAM.INFO.{desk.subjects.named('INBOX')}")
     assert info["state"]["messages"] == 1
     assert desk.runs(request) == 1
+
+
+# Handing over ---------------------------------------------------------------------------------------------
+
+
+class Waiting:
+    """A kernel that waits for reports, and says to each what it is told to say."""
+
+    def __init__(self, desk: Desk, says: bytes | None) -> None:
+        self.heard: list[Message] = []
+        self._desk = desk
+        self._says = says
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["Waiting"]:
+        heard = await self._desk.bus.subscribe_callback(self._desk.subjects.report("k1"), self._answer)
+        yield self
+        await heard.unsubscribe()
+
+    def _answer(self, message: Message) -> None:
+        self.heard.append(message)
+        if self._says is not None:
+            self._desk.bus.send(message.reply, self._says)
+
+
+async def test_a_report_is_handed_over_to_the_kernel_that_waits(desk: Desk, runner: None) -> None:
+    async with Waiting(desk, b'{"taken":true}').listening() as kernel:
+        request = await desk.send(desk.request("echo", {"value": 1}), **{ANSWER_TO: "k1"})
+        ending = await desk.ending(request)
+        await eventually(lambda: _none_queued(desk))
+    (message,) = kernel.heard
+    assert message.subject == desk.subjects.report("k1", "s")
+    assert decode(message.data, Report) == ending
+    assert await desk.stored_endings(request) == [], "heard in the inbox's place, and not stored"
+
+
+@pytest.mark.parametrize("says", [b'{"taken":false}', b"what", None])
+async def test_a_report_that_the_kernel_does_not_take_is_stored(
+    desk: Desk, runner: None, says: bytes | None
+) -> None:
+    async with Waiting(desk, says).listening() as kernel:
+        request = await desk.send(desk.request("once", {"seconds": 0}), **{ANSWER_TO: "k1"})
+        await eventually(lambda: _none_queued(desk))
+    assert len(kernel.heard) == 1
+    assert [report.type for report in await desk.stored_endings(request)] == [ReportType.REPORT]
+    assert desk.runs(request) == 1
+
+
+@pytest.mark.parametrize("kernel", ["gone", "not an id", "a.b", "*"])
+async def test_a_report_for_a_kernel_that_is_not_there_is_stored(
+    desk: Desk, runner: None, kernel: str
+) -> None:
+    request = await desk.send(desk.request("echo"), **{ANSWER_TO: kernel})
+    await eventually(lambda: _none_queued(desk))
+    assert [report.type for report in await desk.stored_endings(request)] == [ReportType.REPORT]
 
 
 async def test_a_runner_that_is_told_to_stop_finishes_what_runs(desk: Desk, broker: EmbeddedServer) -> None:

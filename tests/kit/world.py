@@ -31,6 +31,7 @@ from vagus.contract.events import BranchCreated, Custom, EventRecord
 from vagus.contract.messages import (
     ANSWER_TO,
     GateRequest,
+    Receipt,
     Report,
     ReportType,
     Role,
@@ -295,17 +296,21 @@ class World:
     inbox: list[Queued] = field(default_factory=list)
     gate: deque[tuple[GateRequest, Mapping[str, str]]] = field(default_factory=deque)
     tools: deque[tuple[ToolRequest, Mapping[str, str]]] = field(default_factory=deque)
-    running: dict[str, ToolRequest] = field(default_factory=dict)
+    running: dict[str, tuple[ToolRequest, Mapping[str, str]]] = field(default_factory=dict)
+    handed: dict[str, tuple[Report, str, float]] = field(default_factory=dict)
+    """Reports that a runner has handed over and not heard of, with their message ids and since when."""
     runs: Counter[str] = field(default_factory=Counter)
     tickets: dict[str, ApprovalTicket] = field(default_factory=dict)
     replies: dict[str, list[Reply]] = field(default_factory=dict)
     returned: dict[str, bytes] = field(default_factory=dict)
     """What was given back in good order, and at which delivery."""
+    receipts: list[bytes] = field(default_factory=list)
+    """Of reports that no runner of ours has handed over."""
     dead: list[tuple[str, bytes, Mapping[str, str]]] = field(default_factory=list)
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
     lose_next: int = 0
-    """So many of the next messages to gate and runner, and straight from the gate, are lost on the way."""
+    """So many of the next messages to gate and runner, and straight from and to them, are lost on the way."""
     lose_acks: int = 0
     refuse_commits: int = 0
     model_calls: int = 0
@@ -318,6 +323,11 @@ class World:
         match subject.split("."):
             case ["$JS", "ACK", _, _, _, sequence, *_]:
                 self._settle(self.inbox[int(sequence) - 1], data)
+            case ["_INBOX_R", _]:
+                self.receipts.append(data)
+            case ["_RECEIPT", tool_run_id]:
+                if not self._is_lost():
+                    self._receipt(tool_run_id, taken=decode(data, Receipt).taken)
             case ["_INBOX", command_id]:
                 self.replies.setdefault(command_id, []).append(decode(data, Reply))
             case ["$KV", "_RETURNS", *_]:
@@ -388,6 +398,9 @@ class World:
     def elapse(self, seconds: float) -> None:
         """Let time pass for all."""
         self.clock.now += seconds
+        for tool_run_id, (_, _, since) in tuple(self.handed.items()):
+            if since + limits.HAND_OVER_S <= self.clock.now:
+                self._receipt(tool_run_id, taken=False)
 
     def _settle(self, queued: Queued, how: bytes) -> None:
         if how.startswith(b"-NAK"):
@@ -443,23 +456,23 @@ class World:
 
     def run_tool(self) -> None:
         """A runner takes one request."""
-        request, _ = self.tools.popleft()
+        request, headers = self.tools.popleft()
         if TOOLS[request.call.tool_name].annotations.read_only:  # it may run as often as anybody likes
-            self.running[request.tool_run_id] = request
+            self.running[request.tool_run_id] = request, headers
             return
         key = f"{request.session_id}.{request.tool_run_id}"
         calls = self.buckets.setdefault("CALLS", {})
         if key not in calls:
             claim = Claim(holder="runner.default.r", taken_at="2026-01-01T00:00:00Z")
             calls[key] = Entry(key, msgspec.json.encode(claim), 1)
-            self.running[request.tool_run_id] = request
+            self.running[request.tool_run_id] = request, headers
             self.runs[request.tool_run_id] += 1
         elif decode(calls[key].value, Claim).holder == CANCELLED:
-            self._report(request, ReportType.HARNESS_ERROR, error="cancelled")
+            self._report(request, headers, ReportType.HARNESS_ERROR, error="cancelled")
 
     def beat(self) -> None:
         """Running tools tell that they run."""
-        for request in self.running.values():
+        for request, _ in self.running.values():
             report = Report(
                 effect_id=request.effect_id, type=ReportType.STARTED, tool_run_id=request.tool_run_id
             )
@@ -467,7 +480,7 @@ class World:
 
     def finish_tool(self, tool_run_id: str, status: str | None = None) -> None:
         """A running tool ends."""
-        request = self.running.pop(tool_run_id)
+        request, headers = self.running.pop(tool_run_id)
         report = ToolExecutionReport(
             tool_run_id=tool_run_id,
             call_id=request.call.call_id,
@@ -478,7 +491,7 @@ class World:
             mutated=() if request.call.tool_name == "look" else (FileMutation(path="a", content_hash="0"),),
             status=status,
         )
-        self._report(request, ReportType.REPORT, report=report)
+        self._report(request, headers, ReportType.REPORT, report=report)
 
     def answer(self, approval_id: str, decision: ApprovalDecision) -> None:
         """Somebody answers a ticket."""
@@ -501,9 +514,35 @@ class World:
         if kept is None or (kept.state is TicketState.PENDING and said.state is TicketState.WITHDRAWN):
             self.tickets[said.approval_id] = said
 
-    def _report(self, request: ToolRequest, kind: ReportType, **fields: Any) -> None:
+    def _report(
+        self, request: ToolRequest, headers: Mapping[str, str], kind: ReportType, **fields: Any
+    ) -> None:
         report = Report(effect_id=request.effect_id, type=kind, tool_run_id=request.tool_run_id, **fields)
-        self.tell(Role.REPORT, report, f"{request.effect_id}.{request.attempt}.{kind}")
+        msg_id = f"{request.effect_id}.{request.attempt}.{kind}"
+        kernel = headers.get(ANSWER_TO)
+        if kernel is None or not any(
+            process.alive and process.instance == kernel for process in self.processes
+        ):
+            self.tell(Role.REPORT, report, msg_id)  # nobody there hears it
+            return
+        self.handed[request.tool_run_id] = report, msg_id, self.clock.now
+        if self._is_lost():
+            return
+        straight = Message(
+            SUBJECTS.report(kernel, SESSION),
+            msgspec.json.encode(report),
+            {},
+            f"_RECEIPT.{request.tool_run_id}",
+        )
+        for process in self.processes:
+            if process.alive and process.instance == kernel:
+                process.loop.call_soon(process.kernel.handed, straight)
+
+    def _receipt(self, tool_run_id: str, *, taken: bool) -> None:
+        """What a runner does when it hears what became of a report, or has heard nothing for too long."""
+        handed = self.handed.pop(tool_run_id, None)
+        if handed is not None and not taken:
+            self.tell(Role.REPORT, *handed[:2])
 
     # Rest -------------------------------------------------------------------------------------------------
 
@@ -522,7 +561,7 @@ class World:
                 self.finish_tool(tool_run_id)
             for approval_id in self.pending():
                 self.answer(approval_id, ApprovalDecision.APPROVED)
-            quiet = all(queued.done for queued in self.inbox)
+            quiet = all(queued.done for queued in self.inbox) and not self.handed
             if quiet and not any(actor.busy for actor in process.kernel._actors.values()):
                 return
             self.elapse(1.0)

@@ -99,12 +99,13 @@ class Run:
             len(world.commits()),
             len(world.gate),
             len(world.tools),
+            len(world.handed),
             world.model_calls,
         )
 
     def _at_rest(self) -> bool:
         world = self.world
-        waiting = world.gate or world.tools or world.running or world.pending()
+        waiting = world.gate or world.tools or world.running or world.handed or world.pending()
         if waiting or not all(queued.done for queued in world.inbox):
             return False
         awake = (kernel for kernel in self.kernels if kernel.alive and kernel not in self._asleep)

@@ -26,7 +26,7 @@ class Kind(StrEnum):
     LATE = "late"
     """Time enough passes that what is owed is asked for again."""
     LOSE = "lose"
-    """The next message to gate or runner, or straight from the gate, is lost."""
+    """The next message to gate or runner, or straight from and to them, is lost."""
     UNKNOWN = "unknown"
     """The next commit is stored, and its acknowledgement is lost."""
     REFUSE = "refuse"

@@ -53,6 +53,7 @@ def who(subject: str, verb: str = "publish") -> set[User]:
         ("$KV.VAGUS_CALLS.s.r", {User.KERNEL, User.TOOLRUNNER}),
         ("$KV.VAGUS_TOOLBOX.p.t", {User.TOOLRUNNER}),
         (SUBJECTS.verdict("k", "s"), {User.POLICYGATE}),
+        (SUBJECTS.report("k", "s"), {User.TOOLRUNNER}),
         ("$KV.VAGUS_MEMBERS.kernel.k", {User.KERNEL}),
         ("$JS.API.STREAM.CREATE.VAGUS_S_s", {User.KERNEL}),
         ("$JS.API.STREAM.DELETE.VAGUS_S_s", {User.KERNEL}),

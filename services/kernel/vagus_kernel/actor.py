@@ -40,6 +40,7 @@ from vagus_kernel import inputs
 from vagus_kernel.alarm import Alarm
 from vagus_kernel.decide import Decision, Rejected, decide
 from vagus_kernel.effects import CallModel
+from vagus_kernel.handover import Handover
 from vagus_kernel.inputs import Context, Input
 from vagus_kernel.keeping import Keeping
 from vagus_kernel.lanes import Held, Lane
@@ -67,7 +68,7 @@ LAST_WORDS_S: Final = 2.0
 
 _PASSING: Final = (Conflict, OutcomeUnknown, Transient)
 
-Item: TypeAlias = Delivery | Verdict | Input | Begin | Done | Advance
+Item: TypeAlias = Delivery | Verdict | Handover | Input | Begin | Done | Advance
 
 
 class Actor:
@@ -279,6 +280,9 @@ class Actor:
         self._alarm.stop()
         for spans in self._spans.values():
             spans.end()
+        for item in (self._in_hand, *self._items):
+            if isinstance(item, Handover):
+                item.refuse()
         kept: list[Delivery] = []
         for delivery in [item for item in self._unsettled if not item.settled]:
             if not asked and self._is_innocent(delivery, lost):

@@ -31,6 +31,7 @@ from vagus_kernel.actor import Actor
 from vagus_kernel.archivist import archiving
 from vagus_kernel.caretaker import tending
 from vagus_kernel.filewriter import FileWriter
+from vagus_kernel.handover import Handover
 from vagus_kernel.mover import moving
 from vagus_kernel.ports import Ports
 from vagus_kernel.providers import Providers
@@ -120,6 +121,16 @@ class Kernel:
             actor.put(decode(message.data, Verdict))
         except Malformed as error:
             _log.warning("what came on %s is no verdict: %s", message.subject, error)
+
+    def handed(self, message: Message) -> None:
+        """A runner's report, come straight, for the actor that asked; if it is gone, it goes by the inbox."""
+        # vagus.report.<kernel>.<session>
+        handover = Handover(self._ports.bus, message)
+        actor = self._actors.get(Subjects.last_token(message.subject))
+        if actor is None or actor.stopping:
+            handover.refuse()
+        else:
+            actor.put(handover)
 
     def _deliver(self, delivery: Delivery) -> None:
         # vagus.inbox.<partition>.<role>.<session>
@@ -231,6 +242,7 @@ async def serve(
         kernel = Kernel(ports, tasks)
         forget = bus.on_reconnect(kernel.on_reconnect)
         verdicts = await bus.subscribe_callback(subjects.verdict(settings.instance), kernel.told)
+        reports = await bus.subscribe_callback(subjects.report(settings.instance), kernel.handed)
         try:
             async with (
                 Lease(bus, subjects, me, lease),
@@ -255,6 +267,7 @@ async def serve(
             await kernel.close()
             with anyio.move_on_after(CLOSE_S, shield=True):
                 await verdicts.unsubscribe()
+                await reports.unsubscribe()
 
 
 def yield_to_namesake(me: str, lease: Mapping[str, Json], found: Json) -> None:

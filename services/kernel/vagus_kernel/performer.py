@@ -307,11 +307,11 @@ class Performer:
             self._post(GiveUp(branch_id=effect.branch_id, reason=error.message))
 
     def _parcel(
-        self, message: msgspec.Struct, done: _Performed, branch_id: str
+        self, message: GateRequest | ToolRequest, done: _Performed, branch_id: str
     ) -> tuple[bytes, dict[str, str]]:
         headers = {"Nats-Msg-Id": f"{done.effect.effect_id}.{done.attempt}"}
-        if isinstance(message, GateRequest) and done.attempt == 1:
-            headers |= self._ports.answer_to
+        if done.attempt == 1:
+            headers |= self._ports.answer_to(message)
         telemetry.inject(headers, self._traceparent(branch_id))
         return msgspec.json.encode(message), headers
 

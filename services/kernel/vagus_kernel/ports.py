@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vagus.contract.messages import ANSWER_TO
+from vagus.contract.messages import ANSWER_TO, GateRequest, ToolRequest
 from vagus.contract.subjects import Subjects
 from vagus.runtime.archive.keeper import Keeper
 from vagus.runtime.bucket import Bucket
@@ -40,8 +40,8 @@ class Ports:
     middlewares: tuple[Middleware, ...] = field(default=())
     keeper: Keeper | None = None
 
-    @property
-    def answer_to(self) -> Mapping[str, str]:
-        """The header that has a gate tell us straight, unless the server does not let us listen."""
-        me = self.settings.instance
-        return {} if self.bus.forbids(self.subjects.verdict(me, "")) else {ANSWER_TO: me}
+    def answer_to(self, message: GateRequest | ToolRequest) -> Mapping[str, str]:
+        """The header that has its answer told to us straight, unless the server does not let us listen."""
+        me, subjects = self.settings.instance, self.subjects
+        heard = subjects.verdict(me, "") if isinstance(message, GateRequest) else subjects.report(me, "")
+        return {} if self.bus.forbids(heard) else {ANSWER_TO: me}

@@ -14,6 +14,7 @@ from vagus.runtime import clock, telemetry
 from vagus.runtime.queue import Delivery
 from vagus_kernel import inputs
 from vagus_kernel.desk import Desk
+from vagus_kernel.handover import Handover
 from vagus_kernel.inputs import Input
 from vagus_kernel.onion import Begin, Done
 from vagus_kernel.state import Gating
@@ -39,6 +40,8 @@ class Reception:
             case Verdict():
                 if not await self._judged(item):
                     telemetry.record_late(Role.VERDICT)
+            case Handover():
+                await self._handed(item)
             case Begin():
                 await self.turns.begin(item)
             case Done():
@@ -135,13 +138,29 @@ class Reception:
         return waited
 
     async def _report(self, delivery: Delivery) -> None:
-        report = decode(delivery.data, Report)
+        late = not await self._reported(decode(delivery.data, Report))
+        await self._settle(delivery, Role.REPORT, late=late)
+
+    async def _handed(self, handover: Handover) -> None:
+        """A report that came straight. What the inbox does better with it, the runner stores there."""
+        try:
+            late = not await self._reported(handover.report())
+            await self._actor.be_current()
+        except Permanent:
+            handover.refuse()
+            return
+        handover.take()
+        if late:
+            telemetry.record_late(Role.REPORT)
+
+    async def _reported(self, report: Report) -> bool:
+        """A report, whichever way it came; returns whether somebody waited for it."""
         if report.type is ReportType.REPORT and report.report is None:
             raise Malformed("not a Report: type report without a report")
         self._actor.sign(report.effect_id, ended=report.type is not ReportType.STARTED)
-        late = self._waiting_for(report.effect_id) is None
+        waited = self._waiting_for(report.effect_id) is not None
         await self._answer(inputs.ToolReported(report=report))
-        await self._settle(delivery, Role.REPORT, late=late)
+        return waited
 
     async def _settle(self, delivery: Delivery, role: Role, *, late: bool) -> None:
         """Ack an answer. One to what has ended is not logged, but counted."""

@@ -1,7 +1,6 @@
 """The gate: gate requests in, verdicts out."""
 
 from collections.abc import Callable
-from typing import Final
 
 import anyio
 import msgspec
@@ -10,7 +9,7 @@ from vagus.contract import limits
 from vagus.contract.approvals import ApprovalTicket
 from vagus.contract.errors import Malformed
 from vagus.contract.ids import check_id
-from vagus.contract.messages import ANSWER_TO, GateRequest, Role, Verdict, decode
+from vagus.contract.messages import ANSWER_TO, NOT_STORED, GateRequest, Role, Verdict, decode
 from vagus.contract.policy import PolicyDecisionKind
 from vagus.contract.streams import POLICIES, TICKETS, TOOLBOX, gate_consumer
 from vagus.contract.subjects import Subjects
@@ -32,9 +31,6 @@ VERDICT_STORED = "policygate.verdict_stored"
 """Fault point: the verdict is stored, or on its way to the kernel, and the request is not acknowledged."""
 
 KIND = "policygate"
-
-NOT_STORED: Final = {"Nats-Expected-Stream": "none"}
-"""Has the server refuse to store a message, which those who listen are told all the same."""
 
 
 async def serve(bus: Bus, settings: Settings, draining: anyio.Event, *, started: Callable[[], None]) -> None:

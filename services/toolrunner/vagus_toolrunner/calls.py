@@ -12,7 +12,7 @@ import anyio
 from vagus.contract import limits
 from vagus.contract.claims import claim_key
 from vagus.contract.errors import HarnessError, VagusError
-from vagus.contract.messages import ToolRequest, decode
+from vagus.contract.messages import ANSWER_TO, ToolRequest, decode
 from vagus.contract.policy import SpanStatus
 from vagus.contract.subjects import Subjects
 from vagus.runtime import clock, faults, telemetry
@@ -120,7 +120,8 @@ class Calls:
             if not isinstance(ending, Succeeded):
                 span.fail(ending.error)
             faults.hit(TOOL_ENDED)
-            await self._reports.finish(run.request, run.execution, ending, run.context)
+            kernel = run.delivery.headers.get(ANSWER_TO)
+            await self._reports.finish(run.request, run.execution, ending, run.context, kernel=kernel)
             faults.hit(REPORT_STORED)
         if run.execution.started_at is not None:
             telemetry.record_duration(telemetry.EXECUTE_TOOL, run.execution.duration_ms / 1000)

@@ -9,8 +9,9 @@ import anyio
 import msgspec
 
 from vagus.contract import limits
-from vagus.contract.errors import OutcomeUnknown, Transient
-from vagus.contract.messages import Report, ReportType, Role, ToolRequest
+from vagus.contract.errors import OutcomeUnknown, Permanent, Transient
+from vagus.contract.ids import check_id
+from vagus.contract.messages import NOT_STORED, Receipt, Report, ReportType, Role, ToolRequest, decode
 from vagus.contract.policy import SpanStatus
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import Failure, Success, ToolExecutionReport, ToolOutcome
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Reports:
-    """Sends reports to the sessions' inbox."""
+    """Hands reports over to the kernels that wait for them, or sends them to the sessions' inbox."""
 
     def __init__(self, bus: Bus, blobs: Blobs, subjects: Subjects) -> None:
         self._bus = bus
@@ -38,11 +39,18 @@ class Reports:
         return Heartbeat(self._bus, self._subject(request), request, execution, _headers(context))
 
     async def finish(
-        self, request: ToolRequest, execution: Execution, ending: Ending, context: str | None = None
+        self,
+        request: ToolRequest,
+        execution: Execution,
+        ending: Ending,
+        context: str | None = None,
+        *,
+        kernel: str | None = None,
     ) -> None:
-        """Store how it ended; returns when it is stored.
+        """Tell how it ended; returns when what follows is on the log, or the report in the inbox.
 
-        Tries for as long as it takes: what the tool did is known here only. Meanwhile the call holds its
+        It is handed over to the `kernel` that waits for it, and stored where that does not take it at once.
+        Tries that for as long as it takes: what the tool did is known here only. Meanwhile the call holds its
         slot, so that an inbox which takes nothing stops the runner.
 
         Raises:
@@ -51,19 +59,25 @@ class Reports:
         wait_s = RETRY_FIRST_S
         while True:
             try:
-                await self._store(request, execution, ending, context)
+                await self._tell(request, execution, ending, context, kernel)
             except (Transient, OutcomeUnknown) as error:
                 told = logging.DEBUG if wait_s > RETRY_FIRST_S else logging.WARNING
                 _log.log(told, "the report of %s is not stored, trying on: %s", request.tool_run_id, error)
                 await anyio.sleep(wait_s)
                 wait_s = min(wait_s * 2, RETRY_MOST_S)
+                kernel = None  # who cannot reach one cannot reach the other
             else:
                 break
         if wait_s > RETRY_FIRST_S:
             _log.info("the report of %s is stored now", request.tool_run_id)
 
-    async def _store(
-        self, request: ToolRequest, execution: Execution, ending: Ending, context: str | None
+    async def _tell(
+        self,
+        request: ToolRequest,
+        execution: Execution,
+        ending: Ending,
+        context: str | None,
+        kernel: str | None,
     ) -> None:
         report = await self._report(request, execution, ending)
         data = msgspec.json.encode(report)
@@ -72,12 +86,28 @@ class Reports:
             execution.mutated = ()
             report = await self._report(request, execution, small)
             data = msgspec.json.encode(report)
-        await self._bus.store(
-            self._subject(request),
-            data,
-            msg_id=f"{request.effect_id}.{request.attempt}.{report.type}",
-            headers=_headers(context),
-        )
+        inbox, headers = self._subject(request), _headers(context)
+        if kernel is not None and await self._handed_over(request, data, headers, kernel):
+            self._bus.send(
+                inbox, data, headers=headers | NOT_STORED
+            )  # whoever listens there hears it as ever
+            return
+        msg_id = f"{request.effect_id}.{request.attempt}.{report.type}"
+        await self._bus.store(inbox, data, msg_id=msg_id, headers=headers)
+
+    async def _handed_over(
+        self, request: ToolRequest, data: bytes, headers: dict[str, str], kernel: str
+    ) -> bool:
+        """Whether the kernel has what follows from the report on the log."""
+        try:
+            subject = self._subjects.report(check_id("kernel", kernel), request.session_id)
+            if self._bus.forbids(self._subjects.report(kernel, "")):
+                return False
+            answer = await self._bus.request(subject, data, timeout_s=limits.HAND_OVER_S, headers=headers)
+            return decode(answer.data, Receipt).taken
+        except (Transient, OutcomeUnknown, Permanent) as error:
+            _log.debug("the report of %s goes to the inbox: %s", request.tool_run_id, error)
+            return False
 
     async def _report(self, request: ToolRequest, execution: Execution, ending: Ending) -> Report:
         if isinstance(ending, NotRun):

@@ -95,8 +95,8 @@ class _Channel(msgspec.Struct, frozen=True, kw_only=True):
     senders: tuple[str, ...]
     receivers: tuple[str, ...]
     stream: str | None = None
-    answered: bool = False
-    """Who sends may name an inbox in `reply_to`."""
+    reply: str | None = None
+    """The channel of its answers."""
 
 
 def document(subjects: Subjects) -> Schema:
@@ -155,7 +155,7 @@ def _inputs(subjects: Subjects) -> tuple[_Channel, ...]:
             senders=(sender,),
             receivers=("kernel",),
             stream=inbox,
-            answered=role is Role.COMMAND,
+            reply="reply" if role is Role.COMMAND else None,
         )
 
     fired: _Headers = {
@@ -245,7 +245,7 @@ def _logs(subjects: Subjects) -> tuple[_Channel, ...]:
 
 def _queues(subjects: Subjects) -> tuple[_Channel, ...]:
     """What one process has another do."""
-    asked = {ANSWER_TO: _TEXT | {"description": "The kernel that is to be told straight."}}
+    asked = _ID | _TRACE | {ANSWER_TO: _TEXT | {"description": "The kernel that is to be told straight."}}
     timed = {PATTERN_HEADER: _TEXT, TARGET_HEADER: _TEXT}
     due = {SCHEDULER_HEADER: _TEXT, NEXT_HEADER: _TEXT}
     schedules = subjects.named("SCHEDULES")
@@ -255,12 +255,7 @@ def _queues(subjects: Subjects) -> tuple[_Channel, ...]:
             address=subjects.gate(_ANY),
             what="May this call run?",
             messages=(
-                _Message(
-                    name="GateRequest",
-                    payload="GateRequest",
-                    headers=_ID | _TRACE | asked,
-                    required=("Nats-Msg-Id",),
-                ),
+                _Message(name="GateRequest", payload="GateRequest", headers=asked, required=("Nats-Msg-Id",)),
             ),
             senders=("kernel",),
             receivers=("policygate",),
@@ -270,7 +265,9 @@ def _queues(subjects: Subjects) -> tuple[_Channel, ...]:
             name="tool",
             address=subjects.tool("{pool}", "{priority}", _ANY),
             what="Run this call.",
-            messages=(_sent("ToolRequest"),),
+            messages=(
+                _Message(name="ToolRequest", payload="ToolRequest", headers=asked, required=("Nats-Msg-Id",)),
+            ),
             senders=("kernel",),
             receivers=("toolrunner",),
             stream=subjects.named("TOOLS"),
@@ -292,7 +289,7 @@ def _queues(subjects: Subjects) -> tuple[_Channel, ...]:
             senders=("client",),
             receivers=("approver",),
             stream=subjects.named("APPROVALS"),
-            answered=True,
+            reply="reply",
         ),
         _Channel(
             name="schedule",
@@ -330,6 +327,23 @@ def _others(subjects: Subjects) -> tuple[_Channel, ...]:
             ),
             senders=("policygate",),
             receivers=("kernel",),
+        ),
+        _Channel(
+            name="handed",
+            address=subjects.report("{instance}", _ANY),
+            what="What became of a call. Handed over to the kernel that waits; stored nowhere.",
+            messages=(_Message(name="ReportHanded", payload="Report", headers=_TRACE),),
+            senders=("toolrunner",),
+            receivers=("kernel",),
+            reply="receipt",
+        ),
+        _Channel(
+            name="receipt",
+            address=None,
+            what="The reply subject of a report that was handed over; stored nowhere.",
+            messages=(_Message(name="Receipt", payload="Receipt"),),
+            senders=("kernel",),
+            receivers=("toolrunner",),
         ),
         _Channel(
             name="cancel",
@@ -444,13 +458,16 @@ def _operations(channel: _Channel) -> dict[str, Json]:
                 "channel": {"$ref": f"#/channels/{channel.name}"},
                 "tags": [{"name": process}],
             }
-            if channel.answered:
-                operation["reply"] = {
-                    "address": {"location": "$message.payload#/reply_to"},
-                    "channel": {"$ref": "#/channels/reply"},
-                }
+            if channel.reply is not None:
+                operation["reply"] = _reply(channel.reply)
             made[f"{process}-{action}-{channel.name}"] = operation
     return made
+
+
+def _reply(channel: str) -> Schema:
+    """Where the answers come; to commands, in an inbox that they name, else in NATS' own reply subject."""
+    made: Schema = {"channel": {"$ref": f"#/channels/{channel}"}}
+    return {"address": {"location": "$message.payload#/reply_to"}} | made if channel == "reply" else made
 
 
 def _plain(spec: streams.StreamSpec | streams.BucketSpec) -> Json:

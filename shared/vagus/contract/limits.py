@@ -68,6 +68,8 @@ MAX_DELIVERIES: Final = 5
 """At this delivery, since it was last given back in good order, a message is given up to the dead letters."""
 EFFECT_RETRY_S: Final = 10.0
 """An owed effect without an answer or a heartbeat for this long is performed again."""
+HAND_OVER_S: Final = 1.0
+"""A report that a kernel has not taken for this long after it was told straight is stored in the inbox."""
 STARTED_AFTER_S: Final = 0.5
 """A tool that runs longer is reported as started; the log has it within a second of its start."""
 HEARTBEAT_S: Final = 3.0

@@ -13,12 +13,16 @@ from vagus.contract.tools import ToolCall, ToolExecutionReport
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 ANSWER_TO: Final = "Vagus-Answer-To"
-"""Header of a gate request: the instance of the kernel that waits, if it is to be told straight."""
+"""Header of a request to gates or runners: the kernel that waits, by its instance, to be told straight."""
+NOT_STORED: Final = {"Nats-Expected-Stream": "none"}
+"""Headers that have the server refuse to store a message, which those who listen are told all the same."""
 
 __all__ = [
     "ANSWER_TO",
+    "NOT_STORED",
     "ApprovalTicket",
     "GateRequest",
+    "Receipt",
     "Report",
     "ReportType",
     "Resolution",
@@ -103,7 +107,7 @@ class ReportType(StrEnum):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tool runner to kernel, inbox role `report`.
+    """Tool runner to kernel, straight or by inbox role `report`.
 
     `started` comes within a second of a slow tool's start and again every few seconds as its heartbeat;
     `report` and `harness_error` end the run.
@@ -120,6 +124,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_at: str | None = None
     attempts: int = 1
     """How often the runner has begun the tool, its retries included."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Kernel to tool runner: what became of a report that was handed over straight."""
+
+    taken: bool
+    """Whether what follows from it is on the log; else it is to be stored in the inbox."""
 
 
 def decode(data: bytes, shape: type[_T]) -> _T:

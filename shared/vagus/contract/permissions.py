@@ -102,7 +102,7 @@ def _kernel(subjects: Subjects) -> _Pair:
         subjects.approval(),
         subjects.live("*", "*"),
         subjects.cancel(),
-        *(f"{inbox_prefix(user)}.>" for user in ASKING),
+        *(f"{inbox_prefix(user)}.>" for user in (*ASKING, User.TOOLRUNNER)),
         # buckets
         *(_writes(subjects, name) for name in (streams.SESSIONS, streams.POLICIES, streams.SNAPSHOTS)),
         *(_writes(subjects, name) for name in (streams.CALLS, streams.ARCHIVED, streams.ERASED)),
@@ -116,6 +116,7 @@ def _kernel(subjects: Subjects) -> _Pair:
         *_elected(subjects, "INBOX", "SCHEDULES"),
         subjects.drain("kernel", "*"),
         subjects.verdict(),
+        subjects.report(),
         subjects.writes(streams.MEMBERS),
     )
 
@@ -156,6 +157,7 @@ def _runner(subjects: Subjects) -> _Pair:
         f"$JS.API.CONSUMER.DELETE.{tools}.*",
         *_stream(tools, "MSG.GET"),
         subjects.inbox(Role.REPORT, "*"),
+        subjects.report(),
         subjects.live("*", "*"),
         _writes(subjects, streams.TOOLBOX),
         _writes(subjects, streams.CALLS),

@@ -23,7 +23,7 @@ from vagus.contract.extensions import KINDS
 from vagus.contract.grants import Grant
 from vagus.contract.json import Json
 from vagus.contract.live import ToolProgress
-from vagus.contract.messages import GateRequest, Report, ToolRequest, Verdict
+from vagus.contract.messages import GateRequest, Receipt, Report, ToolRequest, Verdict
 from vagus.contract.policy import PolicyInForce
 from vagus.contract.schedules import Dropped, Scheduled, Schedules
 from vagus.contract.sessions import (
@@ -49,8 +49,8 @@ KIND: Final = "EventKind"
 COMMAND: Final = "Command"
 
 _MESSAGES: Final[tuple[type[msgspec.Struct], ...]] = (
-    EventRecord, Reply, GateRequest, Verdict, ToolRequest, Report, ApprovalTicket, Answer, Resolution,
-    ToolProgress,
+    EventRecord, Reply, GateRequest, Verdict, ToolRequest, Report, Receipt, ApprovalTicket, Answer,
+    Resolution, ToolProgress,
 )  # fmt: skip
 _REPLIES: Final[tuple[type[msgspec.Struct], ...]] = (
     TickOutput, SessionManifest, BranchInfo, BranchMergeResult, replies.Recorded, replies.PolicyVersion,

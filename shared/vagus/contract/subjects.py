@@ -145,6 +145,10 @@ class Subjects(msgspec.Struct, frozen=True):
         """Ephemeral: what a gate tells the kernel that has asked it."""
         return f"{self.root}.verdict.{kernel}.{session}"
 
+    def report(self, kernel: str = "*", session: str = "*") -> str:
+        """Ephemeral: what a runner hands over to the kernel that has asked it; answered by a `Receipt`."""
+        return f"{self.root}.report.{kernel}.{session}"
+
     def cancel(self, tool_run_id: str = "*") -> str:
         """Ephemeral: cancel a tool run."""
         return f"{self.root}.control.cancel.{tool_run_id}"
