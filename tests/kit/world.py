@@ -4,7 +4,6 @@ Kernels run for real, each in a loop of its own, so that one can be stopped betw
 there, or left standing while another goes on.
 """
 
-import base64
 import json
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from msgspec.structs import replace
 
 from tests.kit.fake_files import FakeFiles
 from tests.kit.fake_log import FakeLog
+from tests.kit.fake_ports import FakeBucket, FakeBus, Model
 from tests.kit.fake_tickets import FakeTickets
 from tests.kit.warp import Clock, WarpLoop
 from vagus.contract import commands, limits
@@ -26,7 +26,7 @@ from vagus.contract.approvals import ApprovalDecision, ApprovalTicket, Resolutio
 from vagus.contract.claims import CANCELLED, Claim
 from vagus.contract.codec import decode_commit, verify
 from vagus.contract.commands import Reply
-from vagus.contract.errors import Conflict, Unavailable
+from vagus.contract.errors import Unavailable
 from vagus.contract.events import BranchCreated, Custom, EventRecord
 from vagus.contract.messages import (
     ANSWER_TO,
@@ -39,13 +39,11 @@ from vagus.contract.messages import (
     Verdict,
     decode,
 )
-from vagus.contract.models import ModelCompletion, ModelCompletionRequest
 from vagus.contract.outcome import tick_output
 from vagus.contract.policy import PolicySet
 from vagus.contract.sessions import TickOutput
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import FileMutation, Success, ToolAnnotations, ToolDefinition, ToolExecutionReport
-from vagus.runtime.answers import ApiError, Stored
 from vagus.runtime.bucket import Bucket, Entry
 from vagus.runtime.bus import Bus
 from vagus.runtime.eventlog import Commit, EventLog
@@ -89,106 +87,6 @@ class Queued:
     held_since: float | None = None
     not_before: float = 0.0
     done: bool = False
-
-
-class FakeBucket:
-    """A bucket of the world, as one process sees it."""
-
-    def __init__(self, values: dict[str, Entry], process: "Process") -> None:
-        self._values = values
-        self._process = process
-
-    async def get(self, key: str, *, fresh: bool = False) -> Entry | None:
-        await self._process.passes()
-        return self._values.get(key)
-
-    async def create(self, key: str, value: bytes) -> int:
-        return await self.update(key, value, 0)
-
-    async def update(self, key: str, value: bytes, revision: int) -> int:
-        await self._process.passes()
-        known = self._values.get(key)
-        if (known.revision if known else 0) != revision:
-            raise Conflict
-        self._values[key] = Entry(key, value, revision + 1)
-        return revision + 1
-
-    async def put(self, key: str, value: bytes) -> int:
-        await self._process.passes()
-        revision = self._values[key].revision if key in self._values else 0
-        self._values[key] = Entry(key, value, revision + 1)
-        return revision + 1
-
-
-class FakeBus:
-    """A connection of one process to the world."""
-
-    max_payload = limits.MAX_PAYLOAD_BYTES
-    connected = True
-
-    def __init__(self, world: "World", process: "Process") -> None:
-        self._world = world
-        self._process = process
-
-    def send(
-        self, subject: str, data: bytes = b"", *, headers: Any = None, reply: str = "", within_s: float = 0
-    ) -> None:
-        if self._process.alive:
-            self._world.take(subject, data, headers or {})
-
-    def forbids(self, beginning: str) -> bool:
-        return False
-
-    async def publish(self, subject: str, data: bytes = b"", *, headers: Any = None, reply: str = "") -> None:
-        self.send(subject, data, headers=headers)
-        await checkpoint()
-
-    async def store(
-        self, subject: str, data: bytes, *, msg_id: str | None = None, headers: Any = None
-    ) -> Stored:
-        await self._process.passes()
-        self._world.take(subject, data, dict(headers or {}) | ({"Nats-Msg-Id": msg_id} if msg_id else {}))
-        await checkpoint()
-        return Stored("STREAM", 1)
-
-    async def api(self, verb: str, body: Any) -> dict[str, Any]:
-        """Only what looks for what was given back."""
-        await self._process.passes()
-        noted = self._world.returned.get(body["last_by_subj"])
-        if noted is None:
-            raise ApiError("no message found", 404, 10037)
-        found = {"subject": body["last_by_subj"], "seq": 1, "data": base64.b64encode(noted).decode()}
-        return {"message": found}
-
-    def on_reconnect(self, hook: Any) -> Any:
-        self._process.hooks.append(hook)
-        return lambda: None
-
-
-class Model:
-    """Answers by what the objective asks for: `text`, or names of tools."""
-
-    name = "world"
-
-    def __init__(self, process: "Process") -> None:
-        self._process = process
-
-    def of(self, routing: object) -> "Model":
-        return self
-
-    async def complete(self, request: ModelCompletionRequest) -> ModelCompletion:
-        world = self._process.world
-        await anyio.sleep(world.model_s)
-        world.model_calls += 1
-        asked = request.objective.split()
-        if asked[:1] == ["fail"]:
-            raise ValueError("the model is broken")
-        said: list[dict[str, object]] = [{"type": "text_delta", "delta": "well"}]
-        for number, name in enumerate(asked):
-            if name in TOOLS:
-                call = {"call_id": f"{request.run_id}.{number}", "tool_name": name, "input": {"n": number}}
-                said.append({"type": "tool_call", "call": call})
-        return msgspec.convert({"directives": said}, ModelCompletion)
 
 
 class Process:
@@ -309,6 +207,7 @@ class World:
     dead: list[tuple[str, bytes, Mapping[str, str]]] = field(default_factory=list)
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
+    tool_names = frozenset(TOOLS)
     lose_next: int = 0
     """So many of the next messages to gate and runner, and straight from and to them, are lost on the way."""
     lose_acks: int = 0
