@@ -24,7 +24,7 @@ from vagus.contract.erasures import Erasure
 from vagus.contract.events import BranchCreated, EventKind, EventRecord, Message, catalogue
 from vagus.contract.grants import Grant, call_hash
 from vagus.contract.live import ToolProgress
-from vagus.contract.messages import GateRequest, Report, Role, ToolRequest, Verdict
+from vagus.contract.messages import GateRequest, Receipt, Report, Role, ToolRequest, Verdict
 from vagus.contract.policy import PolicyInForce
 from vagus.contract.replies import Cancelled, Closed, LogPlace, PolicyVersion, Recorded
 from vagus.contract.schedules import Dropped, Schedules
@@ -43,7 +43,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     for shape in (
         Answer, ApprovalTicket, ArchivedPart, BlobRef, BranchInfo, BranchMergeResult, BudgetState,
         Cancelled, Checkpoint, Claim, Closed, Dropped, Erasure, GateRequest, Grant, LogPlace, Placement,
-        PolicyInForce, PolicyVersion, Recorded, Report, Resolution, Revived, Schedules, SessionManifest,
+        PolicyInForce, PolicyVersion, Receipt, Recorded, Report, Resolution, Revived, Schedules, SessionManifest,
         SessionSummary, Subscribed, ToolboxEntry, ToolProgress, ToolRequest, Verdict,
     )
 }  # fmt: skip
