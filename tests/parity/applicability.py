@@ -22,7 +22,7 @@ WITHOUT_THE_FAULT: Final = {
     "store_append_written_but_error": "W63: a lost acknowledgement is settled by reading",
     "store_blank_lines": "N8: a log has no lines between its commits",
     "store_outside_writer": "W63: every commit is fenced by the log's end",
-    "store_tool_effect_lost_on_append_error": "W63: the report stays at its runner, or on its queue, until its commit is stored",
+    "store_tool_effect_lost_on_append_error": "W63: a report stays at its runner until its commit is stored",
     "store_torn_last_line_restart": "N8: no line can be torn",
     "store_torn_line_same_process": "N8: no line can be torn",
     "store_two_runtimes_one_log": "W63: two kernels on one session are fenced against each other",

@@ -43,8 +43,8 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     for shape in (
         Answer, ApprovalTicket, ArchivedPart, BlobRef, BranchInfo, BranchMergeResult, BudgetState,
         Cancelled, Checkpoint, Claim, Closed, Dropped, Erasure, GateRequest, Grant, LogPlace, Placement,
-        PolicyInForce, PolicyVersion, Receipt, Recorded, Report, Resolution, Revived, Schedules, SessionManifest,
-        SessionSummary, Subscribed, ToolboxEntry, ToolProgress, ToolRequest, Verdict,
+        PolicyInForce, PolicyVersion, Receipt, Recorded, Report, Resolution, Revived, Schedules,
+        SessionManifest, SessionSummary, Subscribed, ToolboxEntry, ToolProgress, ToolRequest, Verdict,
     )
 }  # fmt: skip
 READERS: dict[str, Callable[[bytes], object]] = {
