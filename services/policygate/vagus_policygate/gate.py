@@ -19,7 +19,7 @@ from vagus.runtime.bus import Bus
 from vagus.runtime.grants import GrantSigner
 from vagus.runtime.intake import intake
 from vagus.runtime.members import Lease
-from vagus.runtime.queue import Delivery
+from vagus.runtime.queue import ACK_S, Delivery
 from vagus.runtime.telemetry import Span
 from vagus.runtime.toolbox import Toolbox
 from vagus_policygate.evaluate import OrganisationPolicy, evaluate, grant_for
@@ -124,7 +124,8 @@ class Gate:
             await self._bus.store(inbox, data, headers=headers)
             return
         await self._bus.publish(subjects.verdict(kernel, request.session_id), data, headers=headers)
-        self._bus.send(inbox, data, headers=headers | NOT_STORED)  # whoever listens there hears it as ever
+        # Whoever listens there hears it as ever; it goes out with the request's ack.
+        self._bus.send(inbox, data, headers=headers | NOT_STORED, within_s=ACK_S)
 
     async def judge(self, request: GateRequest) -> Verdict:
         """The verdict on a request, signed if it is positive.

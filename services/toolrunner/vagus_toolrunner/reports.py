@@ -18,6 +18,7 @@ from vagus.contract.tools import Failure, Success, ToolExecutionReport, ToolOutc
 from vagus.runtime import telemetry
 from vagus.runtime.blobs import Blobs
 from vagus.runtime.bus import Bus
+from vagus.runtime.queue import ACK_S
 from vagus_toolrunner.execution import Ending, Execution, Failed, NotRun, Succeeded
 
 RETRY_FIRST_S: Final = 0.1
@@ -88,9 +89,8 @@ class Reports:
             data = msgspec.json.encode(report)
         inbox, headers = self._subject(request), _headers(context)
         if kernel is not None and await self._handed_over(request, data, headers, kernel):
-            self._bus.send(
-                inbox, data, headers=headers | NOT_STORED
-            )  # whoever listens there hears it as ever
+            # Whoever listens there hears it as ever; it goes out with the request's ack.
+            self._bus.send(inbox, data, headers=headers | NOT_STORED, within_s=ACK_S)
             return
         msg_id = f"{request.effect_id}.{request.attempt}.{report.type}"
         await self._bus.store(inbox, data, msg_id=msg_id, headers=headers)
