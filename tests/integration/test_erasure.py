@@ -19,6 +19,7 @@ from vagus.contract.subjects import Subjects
 from vagus.contract.subscriptions import Filter
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.eraser import Eraser
+from vagus.runtime.graves import Graves
 from vagus.runtime.jetstream_log import JetStreamLog
 from vagus_relay.cursor import Cursor, Cursors, Standing
 from vagus_relay.event import EventMessage
@@ -241,6 +242,25 @@ async def test_an_archived_session_is_erased_where_it_is(whole: System) -> None:
     assert tombstone.events
     assert await found(whole.url, SECRET) == []
     assert {hit.split()[0] for hit in await found(whole.url, "s1")} == {"KV_VAGUS_ERASED"}
+
+
+async def test_an_erasure_that_ended_between_the_archive_and_its_entry_goes_on(whole: System) -> None:
+    session = await whole.client.create_session(owner="ada", session_id="s1", policy=POLICY)
+    await session.tick("hello")
+    await whole.client.archive_session("s1")
+    await whole.services["kernel3"].drain()
+    subjects = whole.subjects
+    await Graves(whole.bus, subjects).order("s1", actor="grace", reason="as asked")
+    await whole.bus.api(f"STREAM.PURGE.{subjects.named('ARCHIVE')}", {"filter": subjects.archive("s1")})
+    with pytest.raises(vagus.SessionErased):
+        await session.read_events()
+    with pytest.raises(vagus.SessionErased), anyio.fail_after(10):
+        await anext(session.events())
+    await whole.start("kernel", "second")
+    tombstone = await whole.client.erase("s1")
+    assert (tombstone.actor, tombstone.erased_at is None) == ("grace", False)
+    left = {hit.split()[0] for hit in await found(whole.url, "s1")}
+    assert left <= {"KV_VAGUS_ERASED", "KV_VAGUS_CALLS"}
 
 
 async def test_the_command_line_erases(whole: System, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Final
 
 from vagus.contract.codec import seal
-from vagus.contract.errors import CheckpointNotFound, Conflict, SessionNotFound, Unavailable
+from vagus.contract.errors import CheckpointNotFound, Conflict, SessionErased, SessionNotFound, Unavailable
 from vagus.contract.events import BranchCreated, CheckpointCreated, Custom, EventRecord
 from vagus.contract.extensions import LogCopied, Memory
 from vagus.contract.ids import MAIN
@@ -169,8 +169,10 @@ class Ledger:
         """Raise `Conflict` if somebody else has written: what is known here may then be out of date.
 
         A commit checks by itself. This is for what is done without one: a refusal, an answer from state, an
-        input that is taken for late.
+        input that is taken for late. Of a session that was erased nothing can be.
         """
+        if isinstance(self.missing, SessionErased):
+            return
         try:
             head = await self._log.head(self.session_id)
         except SessionNotFound:

@@ -131,7 +131,7 @@ class JetStreamLog:
                 return
             except NotFound:
                 continue  # it was restored meanwhile
-        raise _moving(session_id)
+        raise await self._nowhere(session_id)
 
     async def read(
         self, session_id: str, branch_id: str, *, from_sequence: int = 1, limit: int = 200
@@ -166,8 +166,8 @@ class JetStreamLog:
                         if branch_id in (None, commit.branch_id):
                             yield commit
                         after = commit.stream_sequence
-            except NotFound:
-                continue
+            except NotFound:  # it was restored meanwhile, or is being erased
+                await self._graves.check(session_id)
             await anyio.sleep(LOOK_S)
 
     async def _wherever(
@@ -187,7 +187,7 @@ class JetStreamLog:
                     return await archived(placement)
                 except NotFound:
                     continue
-        raise _moving(session_id)
+        raise await self._nowhere(session_id)
 
     async def _found(self, session_id: str, missing: SessionNotFound) -> Placement | None:
         """Where an archived log is; None if its stream is another one than was thought. Raises `missing`."""
@@ -200,9 +200,14 @@ class JetStreamLog:
         self._names.learn(session_id, placement.generation)
         return None
 
+    async def _nowhere(self, session_id: str) -> Unavailable:
+        """What is said of a log that is not where its entry says: somebody moves it, or erases it.
+
+        Raises:
+            SessionErased: An erasure was ordered. It removes the archived parts before it removes the entry.
+        """
+        await self._graves.check(session_id)
+        return Unavailable(f"the log of {session_id} is being moved: ask again")
+
     def _reader(self, session_id: str, placement: Placement) -> ArchiveReader:
         return ArchiveReader(self._parts, session_id, placement)
-
-
-def _moving(session_id: str) -> Unavailable:
-    return Unavailable(f"the log of {session_id} is being moved: ask again")
