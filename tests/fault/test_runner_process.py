@@ -144,18 +144,20 @@ async def test_a_terminated_runner_finishes_what_it_can(whole: System, start: St
 
 
 async def test_heartbeats_keep_a_long_call_with_its_runner(
-    whole: System, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, subjects: Subjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three times longer than the kernel waits for a sign: it is neither asked for again nor given up."""
     monkeypatch.setattr(limits, "STARTED_AFTER_S", 0.1)
     monkeypatch.setattr(limits, "HEARTBEAT_S", 0.2)
     requests: list[Message] = []
-    watched = await whole.bus.subscribe_callback(whole.subjects.tool(), requests.append)
-    await whole.start("runner", tools=SAMPLE_TOOLS)
-    ticking = await Ticking.of(whole)
-    await ticking.tick("look", 3)
-    await watched.unsubscribe()
-    assert ticking.outputs[0].tool_results[0].status == "ok"
-    assert len(await ticking.said(ToolCallStarted)) == 1
-    assert ticking.runs() == 1
-    assert len(requests) == 1
+    given = {"services": "gate approver kernel", "effect_retry": "2.5"}
+    async with system(broker.url, subjects, tmp_path, **given) as whole:
+        watched = await whole.bus.subscribe_callback(whole.subjects.tool(), requests.append)
+        await whole.start("runner", tools=SAMPLE_TOOLS)
+        ticking = await Ticking.of(whole)
+        await ticking.tick("look", 7.5)
+        await watched.unsubscribe()
+        assert ticking.outputs[0].tool_results[0].status == "ok"
+        assert len(await ticking.said(ToolCallStarted)) == 1
+        assert ticking.runs() == 1
+        assert len(requests) == 1

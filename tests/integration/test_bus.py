@@ -111,7 +111,7 @@ async def test_many_requests_at_once_get_their_own_replies(bus: Bus, subjects: S
 
     async def ask(number: int) -> None:
         data = str(number).encode()
-        if (await bus.request(f"{subjects.root}.echo", data, timeout_s=2)).data != data:
+        if (await bus.request(f"{subjects.root}.echo", data, timeout_s=20)).data != data:
             wrong.append(number)
 
     async with anyio.create_task_group() as group:

@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 import vagus
+from tests.kit.services import stored
 from tests.kit.system import System, system
 from tests.kit.waiting import eventually
 from vagus.contract.extensions import GuardDecision
@@ -42,6 +43,15 @@ async def seen(session: vagus.Session, branch: str = "main") -> list[str]:
     return [event.kind.type for event in await session.read_events(limit=2000, branch=branch)]
 
 
+async def started(session: vagus.Session) -> bool:
+    return "ToolCallStarted" in await seen(session)
+
+
+async def unsettled(whole: System, number: int) -> bool:
+    """Whether so many inputs wait or are held."""
+    return await stored(whole.bus, whole.subjects.named("INBOX")) == number
+
+
 async def test_a_running_tool_is_cancelled_and_the_tick_says_so(whole: System) -> None:
     session = await whole.client.create_session(owner="me", policy=OPEN)
     outputs: list[TickOutput] = []
@@ -51,11 +61,7 @@ async def test_a_running_tool_is_cancelled_and_the_tick_says_so(whole: System) -
             outputs.append(await session.tick("sleep", tool=sleeping(15)))
 
         tasks.start_soon(tick)
-
-        async def started() -> bool:
-            return "ToolCallStarted" in await seen(session)
-
-        await eventually(started)
+        await eventually(lambda: started(session))
         began = anyio.current_time()
         await session.cancel()
     assert anyio.current_time() - began < 14  # the tool would have slept for 15
@@ -69,17 +75,19 @@ async def test_a_waiting_tick_is_cancelled_before_it_begins(whole: System) -> No
     async with anyio.create_task_group() as tasks:
 
         async def first() -> None:
-            assert (await session.tick("first", tool=sleeping(2), command_id="first")).reason == "tool_calls"
+            output = await session.tick("first", tool=sleeping(15), command_id="first")
+            assert output.reason == "cancelled"
 
         async def second() -> None:
             with pytest.raises(vagus.Refused, match="cancelled before it began"):
                 await session.tick("second", command_id="second")
 
         tasks.start_soon(first)
-        await anyio.sleep(0.3)
+        await eventually(lambda: started(session))
         tasks.start_soon(second)
-        await anyio.sleep(0.3)
+        await eventually(lambda: unsettled(whole, 2))
         await session.cancel("second")
+        await session.cancel("first")
 
 
 async def test_the_sixty_sixth_tick_is_refused_as_busy(whole: System) -> None:
@@ -88,15 +96,18 @@ async def test_the_sixty_sixth_tick_is_refused_as_busy(whole: System) -> None:
     async with anyio.create_task_group() as tasks:
 
         async def tick(number: int) -> None:
+            tool = sleeping(15) if number == 0 else None
             try:
-                await session.tick(f"t{number}", tool=sleeping(1.5) if number == 0 else None)
+                await session.tick(f"t{number}", tool=tool, command_id=f"t{number}")
             except vagus.Busy:
                 busy.append(number)
 
         tasks.start_soon(tick, 0)
-        await anyio.sleep(0.3)
+        await eventually(lambda: started(session))
         for number in range(1, 67):
             tasks.start_soon(tick, number)
+        await eventually(lambda: len(busy) == 2)
+        await session.cancel("t0")
     assert len(busy) == 2
     assert (await session.verify()).ok
 

@@ -111,8 +111,12 @@ async def test_one_that_finishes_its_work_says_so_and_takes_no_more(
             for _ in range(2):  # asked again, it goes on
                 with pytest.raises(vagus.OutcomeUnknown, match="has not ended within"):
                     await client.drain("runner.one", timeout_s=0.3)
-            status, told = await probe(port, GET % b"/readyz")
-            assert (status, told["status"]) == (503, "draining")
+
+            async def draining() -> bool:
+                status, told = await probe(port, GET % b"/readyz")
+                return (status, told["status"]) == (503, "draining")
+
+            await eventually(draining)
             assert (await probe(port, GET % b"/healthz"))[0] == 200
             (folder / "go").touch()
             assert await runner.ended() == 0

@@ -330,7 +330,7 @@ async def test_a_gate_that_dies_before_its_ack_does_no_harm(
     assert hits == [gate_module.VERDICT_STORED]
     async with serving(serve, desk.bus, desk.settings):
         await wait_until_empty(desk.bus, desk.subjects.named("GATE"))
-    assert len(hits) == 2
+    assert len(hits) >= 2  # once more for every half second in which this process stands still
     assert len(desk.of(request)) == 1
 
 

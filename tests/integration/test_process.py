@@ -192,6 +192,6 @@ async def test_a_gate_killed_between_verdict_and_ack_does_no_harm(
         (verdict,) = await inbox.count(Role.VERDICT, Verdict, 1)
         assert await stored(bus, subjects.named("GATE")) == 1
         async with process("vagus_policygate", environ, tmp_path / "second"):
-            await wait_until_empty(bus, subjects.named("GATE"), timeout_s=15)
+            await wait_until_empty(bus, subjects.named("GATE"), timeout_s=60)
         assert inbox.of(Role.VERDICT, Verdict) == [verdict]
     assert verdict.grant is not None

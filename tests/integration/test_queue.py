@@ -216,7 +216,7 @@ async def test_a_dead_letter_keeps_message_reason_and_origin(queue: Queue, subje
         (delivery,) = await eventually(lambda: queue.got)
         await dead_letter(queue.bus, subjects, "test.s", delivery, "not\na\r\nmessage")
         await eventually(lambda: is_empty(queue))
-    letter = await queue.bus.request(f"$JS.API.DIRECT.GET.{dead.name}", b'{"seq":1}', timeout_s=1)
+    letter = await queue.bus.request(f"$JS.API.DIRECT.GET.{dead.name}", b'{"seq":1}', timeout_s=20)
     assert letter.data == b"x"
     assert letter.headers["Nats-Subject"] == subjects.dead("test.s")
     assert letter.headers["Vagus-Reason"] == "not a message"
@@ -234,7 +234,7 @@ async def test_a_dead_letter_that_is_too_long_is_cut(queue: Queue, subjects: Sub
         (delivery,) = await eventually(lambda: queue.got)
         await dead_letter(queue.bus, subjects, "test.s", delivery, "r" * 5000)
         await eventually(lambda: is_empty(queue))
-    letter = await queue.bus.request(f"$JS.API.DIRECT.GET.{dead.name}", b'{"seq":1}', timeout_s=1)
+    letter = await queue.bus.request(f"$JS.API.DIRECT.GET.{dead.name}", b'{"seq":1}', timeout_s=20)
     assert letter.headers["Vagus-Size"] == str(size)
     assert len(letter.data) < size
     assert len(letter.headers["Vagus-Reason"]) == 1000

@@ -20,6 +20,7 @@ VARIES = [
     (r"ready in [\d.]+ s", "ready in N s"),
     (r"\b\d+ ms\b", "N ms"),
     (r"pid \d+", "pid N"),
+    (r"in \d+ commits", "in N commits"),  # one more if a tool takes half a second to start
     (r"nats://127\.0\.0\.1:\d+", "URL"),
     (r"blake3:[0-9a-f]{64}", "DIGEST"),
     (r"(?<= )/\S+(?=/\.vagus)", "FOLDER"),

@@ -224,14 +224,15 @@ async def test_a_stalled_session_keeps_its_order_and_holds_up_no_other() -> None
         source.put(several("bad", 10))
         source.put(several("good", 40))
         async with carried(receives, source, tally, timeout_s=0.3):
-            await eventually(lambda: len(receives.taken) == 40)
+            await eventually(lambda: len({request.sequence for request in receives.taken}) == 40)
             assert {request.session for request in receives.taken} == {"good"}
             await eventually(lambda: tally.retries > 5)
             well.set()
             await eventually(lambda: tally.delivered == 50)
     for session, last in (("bad", 10), ("good", 40)):
-        sequences = [request.sequence for request in receives.taken if request.session == session]
-        assert sequences == list(range(1, last + 1))
+        # At least once: one whose answer came too late comes again.
+        sequences = dict.fromkeys(r.sequence for r in receives.taken if r.session == session)
+        assert list(sequences) == list(range(1, last + 1))
     attempts = {r.headers["webhook-id"] for r in receives.requests if r.session == "bad" and r.sequence == 1}
     assert len(attempts) == 1, "every attempt has the id of the event"
 

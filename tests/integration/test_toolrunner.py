@@ -63,6 +63,10 @@ async def test_a_granted_call_is_run_and_reported(desk: Desk, runner: None) -> N
     await eventually(lambda: _none_queued(desk))
 
 
+async def _left(desk: Desk, member: str) -> bool:
+    return await _bucket(desk, streams.MEMBERS).get(member) is None
+
+
 async def _none_queued(desk: Desk) -> bool:
     return await desk.queued() == 0
 
@@ -169,7 +173,7 @@ async def test_its_tools_and_its_life_are_known(desk: Desk, broker: EmbeddedServ
         tools = await _bucket(desk, streams.TOOLBOX).keys()
         assert {"default.fs.read", "default.shell.exec", "default.echo", "gpu.render"} <= set(tools)
         assert await _bucket(desk, streams.MEMBERS).get("runner.default.one") is not None
-    assert await _bucket(desk, streams.MEMBERS).get("runner.default.one") is None
+    await eventually(lambda: _left(desk, "runner.default.one"))
     assert await _bucket(desk, streams.TOOLBOX).get("default.fs.read") is not None
 
 

@@ -122,7 +122,7 @@ class Desk:
         """Those that end it."""
         return [report for report in self.of(request) if report.type is not ReportType.STARTED]
 
-    async def ending(self, request: ToolRequest, timeout_s: float = 5) -> Report:
+    async def ending(self, request: ToolRequest, timeout_s: float = 20) -> Report:
         """The one that ends it."""
         return (await eventually(lambda: self.endings(request), timeout_s=timeout_s))[0]
 

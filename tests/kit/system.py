@@ -32,7 +32,7 @@ class Running:
     async def drain(self) -> None:
         """Stop it as SIGTERM would."""
         self.draining.set()
-        with anyio.fail_after(15):
+        with anyio.fail_after(60):
             await self.ended.wait()
 
 
@@ -62,7 +62,7 @@ class System:
         started = anyio.Event()
         self.services[name] = service
         self.tasks.start_soon(self._serve, serve, read_settings(shape, environ), service, started)
-        with anyio.fail_after(15):
+        with anyio.fail_after(60):
             await started.wait()
         return service
 

@@ -8,6 +8,8 @@ import anyio
 
 T = TypeVar("T")
 
+LAST_LOOK_S = 2.0
+
 
 @overload
 async def eventually(
@@ -30,4 +32,12 @@ async def eventually(
             except AssertionError as error:
                 problem = error
             await anyio.sleep(every_s)
+    with anyio.move_on_after(LAST_LOOK_S):  # we may have been kept from looking until the time was up
+        try:
+            outcome = check()
+            value = await outcome if inspect.isawaitable(outcome) else outcome
+            if value:
+                return value
+        except AssertionError as error:
+            problem = error
     raise problem or AssertionError(f"not so within {timeout_s:g} s: {inspect.getsource(check).strip()}")

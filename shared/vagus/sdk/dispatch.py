@@ -37,8 +37,10 @@ class Dispatch:
         self._replies = replies
         self._subjects = subjects
 
-    async def ask(self, command: Command, shape: type[T], *, timeout_s: float = limits.REPLY_TIMEOUT_S) -> T:
+    async def ask(self, command: Command, shape: type[T], *, timeout_s: float | None = None) -> T:
         """Send a command that is no tick; returns the `ok` of its reply, if that comes within `timeout_s`.
+
+        By default that is `limits.REPLY_TIMEOUT_S`.
 
         Raises:
             VagusError: The typed error that the kernel answered with.
@@ -46,7 +48,7 @@ class Dispatch:
             OutcomeUnknown: It may have been, and no reply came in time.
         """
         async with self._sent(command) as awaited:
-            reply = await awaited.settled(timeout_s)
+            reply = await awaited.settled(limits.REPLY_TIMEOUT_S if timeout_s is None else timeout_s)
             alive = reply is not None or await self._kernel_lives()
             if reply is None and alive:  # on a cluster, leaders may have to be elected first
                 reply = await awaited.settled(2 * limits.REPLY_TIMEOUT_S)
