@@ -126,3 +126,18 @@ def test_kernels_that_take_a_session_from_each_other_wear_no_input_out(world: Wo
     world.check(late)
     assert world.dead == []
     assert [reply.error for reply in world.replies["t"]] == [None]
+
+
+def test_a_kernel_that_stood_still_hears_the_runner_before_it_asks_again(world: World) -> None:
+    kernel = begin(world)
+    world.elapse(limits.EFFECT_RETRY_S + 1)
+    world.beat()
+    for queued in world.available():
+        world.deliver(queued, kernel)
+    kernel.step(60)
+    assert not world.tools
+    world.elapse(limits.EFFECT_RETRY_S + 1)
+    kernel.step(60)
+    assert len(world.tools) == 1, "without a sign it does ask"
+    world.settle_all(kernel)
+    world.check(kernel)

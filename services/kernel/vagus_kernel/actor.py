@@ -228,18 +228,17 @@ class Actor:
 
     async def _loop(self) -> None:
         while not self._stopping:
-            while self._items and not self._stopping:
-                await self._handle(self._items.popleft())
-                if self._alarm.due:
-                    break
+            for _ in range(len(self._items)):
+                if not self._stopping:
+                    await self._handle(self._items.popleft())
+            if self._reconnected or self._alarm.due:  # last: signs of life may be among what has arrived
+                self._alarm.wind()
+                again, self._reconnected = self._reconnected, False
+                await self._on_clock(again and self.busy)
             if self.session is None and not self._items:
                 return  # there is nothing to remember of a session that does not exist
             self.keeping.begin(self._tasks)
             await self._sleep()
-            if self._reconnected or self._alarm.due:
-                self._alarm.wind()
-                again, self._reconnected = self._reconnected, False
-                await self._on_clock(again and self.busy)
 
     async def _sleep(self) -> None:
         """Wait for the next item, or for the clock if there is something to look at."""

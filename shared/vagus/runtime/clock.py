@@ -24,4 +24,4 @@ def now_ms() -> int:
 
 def plus(seconds: float) -> str:
     """The instant `seconds` from now."""
-    return format_ns(time.time_ns() + round(seconds * 1_000_000_000))
+    return format_ns(now_ns() + round(seconds * 1_000_000_000))
