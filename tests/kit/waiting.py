@@ -22,22 +22,22 @@ async def eventually(
 ) -> object:
     """Run `check` until it gives something true and return that; its AssertionErrors count as not yet."""
     problem: AssertionError | None = None
-    with anyio.move_on_after(timeout_s):
-        while True:
-            try:
-                outcome = check()
-                value = await outcome if inspect.isawaitable(outcome) else outcome
-                if value:
-                    return value
-            except AssertionError as error:
-                problem = error
-            await anyio.sleep(every_s)
-    with anyio.move_on_after(LAST_LOOK_S):  # we may have been kept from looking until the time was up
+
+    async def look() -> object:
+        nonlocal problem
         try:
             outcome = check()
-            value = await outcome if inspect.isawaitable(outcome) else outcome
-            if value:
-                return value
+            return await outcome if inspect.isawaitable(outcome) else outcome
         except AssertionError as error:
             problem = error
+            return None
+
+    with anyio.move_on_after(timeout_s):
+        while True:
+            if value := await look():
+                return value
+            await anyio.sleep(every_s)
+    with anyio.move_on_after(LAST_LOOK_S):  # we may have been kept from looking until the time was up
+        if value := await look():
+            return value
     raise problem or AssertionError(f"not so within {timeout_s:g} s: {inspect.getsource(check).strip()}")

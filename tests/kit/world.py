@@ -222,9 +222,9 @@ class World:
         match subject.split("."):
             case ["$JS", "ACK", _, _, _, sequence, *_]:
                 self._settle(self.inbox[int(sequence) - 1], data)
-            case ["_INBOX_R", _]:
+            case ["_INBOX", "receipt", _]:
                 self.receipts.append(data)
-            case ["_RECEIPT", tool_run_id]:
+            case ["_INBOX", "runner", tool_run_id]:
                 if not self._is_lost():
                     self._receipt(tool_run_id, taken=decode(data, Receipt).taken)
             case ["_INBOX", command_id]:
@@ -431,7 +431,7 @@ class World:
             SUBJECTS.report(kernel, SESSION),
             msgspec.json.encode(report),
             {},
-            f"_RECEIPT.{request.tool_run_id}",
+            f"_INBOX.runner.{request.tool_run_id}",
         )
         for process in self.processes:
             if process.alive and process.instance == kernel:

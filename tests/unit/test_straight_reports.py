@@ -132,9 +132,14 @@ def test_what_is_no_report_and_one_for_nobody_are_refused(world: World) -> None:
             (SESSION, msgspec.json.encode(report)),  # without the report
         )
     ):
-        message = Message(SUBJECTS.report(kernel.instance, session), data, {}, f"_INBOX_R.{number}")
+        message = Message(SUBJECTS.report(kernel.instance, session), data, {}, f"_INBOX.receipt.{number}")
         kernel.loop.call_soon(kernel.kernel.handed, message)
     go(world, kernel)
+    for reply in ("", SUBJECTS.inbox(Role.COMMAND, SESSION)):  # where the kernel does not speak
+        message = Message(SUBJECTS.report(kernel.instance, "unknown"), b"", {}, reply)
+        kernel.loop.call_soon(kernel.kernel.handed, message)
+    go(world, kernel)
+    assert len(world.inbox) == 2, "the commands of this test"
     receipts = [msgspec.json.decode(data, type=Receipt) for data in world.receipts]
     assert receipts == [Receipt(taken=False)] * 4
     assert len(world.commits()) == before

@@ -3,6 +3,7 @@
 import msgspec
 
 from vagus.contract.messages import Receipt, Report, decode
+from vagus.contract.subjects import Subjects
 from vagus.runtime.bus import Bus, Message
 
 
@@ -31,6 +32,7 @@ class Handover:
         self._answer(taken=False)
 
     def _answer(self, *, taken: bool) -> None:
-        if not self._answered:
+        # Nobody gets the kernel to speak elsewhere than in an inbox in its own name.
+        if not self._answered and Subjects.is_inbox(self._reply):
             self._answered = True
             self._bus.send(self._reply, msgspec.json.encode(Receipt(taken=taken)))
