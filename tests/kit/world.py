@@ -294,6 +294,12 @@ class World:
         bus = cast("Bus", FakeBus(self, process))
         process.loop.call_soon(process.kernel._deliver, Delivery(bus, message, origin, lambda: None))
 
+    def hand_out(self, process: Process) -> None:
+        """Deliver all that there is to a process, and let it run."""
+        for queued in self.available():
+            self.deliver(queued, process)
+        process.step(60)
+
     def elapse(self, seconds: float) -> None:
         """Let time pass for all."""
         self.clock.now += seconds
@@ -449,9 +455,7 @@ class World:
         """Let everything come to its end under one kernel."""
         self.lose_next, self.model_s = 0, 0.0
         for _ in range(200):
-            for queued in self.available():
-                self.deliver(queued, process)
-            process.step(60)
+            self.hand_out(process)
             while self.gate:
                 self.judge()
             while self.tools:

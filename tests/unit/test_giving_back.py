@@ -20,9 +20,7 @@ def world() -> Iterator[World]:
 def go(world: World, kernel: Process) -> None:
     """Deliver what there is, and let the gate and the runner take what they are asked for."""
     for _ in range(3):
-        for queued in world.available():
-            world.deliver(queued, kernel)
-        kernel.step(60)
+        world.hand_out(kernel)
         while world.gate:
             world.judge()
         while world.tools:
@@ -132,9 +130,7 @@ def test_a_kernel_that_stood_still_hears_the_runner_before_it_asks_again(world: 
     kernel = begin(world)
     world.elapse(limits.EFFECT_RETRY_S + 1)
     world.beat()
-    for queued in world.available():
-        world.deliver(queued, kernel)
-    kernel.step(60)
+    world.hand_out(kernel)
     assert not world.tools
     world.elapse(limits.EFFECT_RETRY_S + 1)
     kernel.step(60)

@@ -1,39 +1,10 @@
 """A verdict goes straight to the kernel that asked; when it gets lost, it is asked for again."""
 
+from tests.kit.straight import asked, ends, stored
 from tests.kit.world import SESSION, SUBJECTS, Process, World
 from vagus.contract import limits
 from vagus.contract.messages import ANSWER_TO, Role
 from vagus.runtime.wire import Message
-
-
-def asked(world: World) -> Process:
-    """A kernel that has asked the gate, and stores what made it ask."""
-    kernel = Process(world)
-    world.create()
-    world.settle_all(kernel)
-    world.command("Tick", {"objective": "do", "proposed_tool": {"tool_name": "do", "input": {}}}, "t")
-    go(world, kernel)
-    assert len(world.gate) == 1
-    return kernel
-
-
-def go(world: World, kernel: Process) -> None:
-    for queued in world.available():
-        world.deliver(queued, kernel)
-    kernel.step(60)
-
-
-def stored(world: World) -> int:
-    """Verdicts that came by the inbox."""
-    return sum(f".{Role.VERDICT}." in queued.subject for queued in world.inbox)
-
-
-def ends(world: World, kernel: Process) -> None:
-    world.settle_all(kernel)
-    assert [reply.error for reply in world.replies["t"]] == [None]
-    assert set(world.runs.values()) == {1}
-    world.check(kernel)
-    kernel.kill()
 
 
 def test_it_is_acted_on_and_nothing_of_it_is_stored(world: World) -> None:
@@ -41,9 +12,9 @@ def test_it_is_acted_on_and_nothing_of_it_is_stored(world: World) -> None:
     request, headers = world.gate[0]
     assert (request.attempt, headers[ANSWER_TO]) == (1, kernel.instance)
     world.judge()
-    go(world, kernel)
+    world.hand_out(kernel)
     assert len(world.tools) == 1
-    assert stored(world) == 0
+    assert stored(world, Role.VERDICT) == 0
     ends(world, kernel)
 
 
@@ -51,25 +22,25 @@ def test_one_that_gets_lost_is_asked_for_again_and_comes_by_the_inbox(world: Wor
     kernel = asked(world)
     world.lose_next = 1
     world.judge()
-    go(world, kernel)
+    world.hand_out(kernel)
     assert not world.tools
     world.elapse(limits.EFFECT_RETRY_S + 1)
-    go(world, kernel)
+    world.hand_out(kernel)
     request, headers = world.gate[0]
     assert (request.attempt, ANSWER_TO in headers) == (2, False)
     world.judge()
-    assert stored(world) == 1
+    assert stored(world, Role.VERDICT) == 1
     ends(world, kernel)
 
 
 def test_both_ways_at_once_are_one_verdict(world: World) -> None:
     kernel = asked(world)
     world.elapse(limits.EFFECT_RETRY_S + 1)
-    go(world, kernel)
+    world.hand_out(kernel)
     assert len(world.gate) == 2
     world.judge()
     world.judge()
-    go(world, kernel)
+    world.hand_out(kernel)
     assert len(world.tools) == 1
     ends(world, kernel)
 
@@ -81,7 +52,7 @@ def test_who_takes_the_session_over_asks_at_once_as_another_attempt(world: World
     world.elapse(limits.ACK_WAIT_S)
     second = Process(world)
     before = world.clock.now
-    go(world, second)
+    world.hand_out(second)
     request, headers = world.gate[0]
     assert (request.attempt, ANSWER_TO in headers) == (2, False)
     assert world.clock.now - before < limits.EFFECT_RETRY_S
@@ -98,7 +69,7 @@ def test_one_for_nobody_and_what_is_none_change_nothing(world: World) -> None:
         (SUBJECTS.verdict(kernel.instance, SESSION), b"{}"),
     ):
         kernel.loop.call_soon(kernel.kernel.told, Message(subject, data))
-    go(world, kernel)
+    world.hand_out(kernel)
     assert len(world.commits()) == before
     assert list(kernel.kernel._actors) == [SESSION]
     world.judge()

@@ -14,14 +14,14 @@ class Handover:
     """
 
     def __init__(self, bus: Bus, message: Message) -> None:
-        self.data = message.data
         self._bus = bus
+        self._data = message.data
         self._reply = message.reply
         self._answered = False
 
     def report(self) -> Report:
         """What it says; raises `Malformed`."""
-        return decode(self.data, Report)
+        return decode(self._data, Report)
 
     def take(self) -> None:
         """What follows from it is on the log, or nothing does."""
