@@ -10,18 +10,23 @@ from typing import Any
 
 import msgspec
 import pytest
+from anyio import create_task_group, sleep, to_thread
 
+from tests.kit.cluster import free_ports
+from tests.kit.command_line import run
 from tests.kit.processes import RealProcess, process
 from tests.kit.services import Inbox, stored, wait_until_empty
 from tests.kit.slices import slice_ns, with_slices
 from tests.kit.waiting import eventually
+from vagus.contract.errors import Unavailable
 from vagus.contract.messages import GateRequest, Role, Verdict
 from vagus.contract.policy import PolicyInForce, PolicySet
 from vagus.contract.streams import MEMBERS, POLICIES
 from vagus.contract.subjects import Subjects
 from vagus.contract.tools import ToolCall, ToolDefinition
+from vagus.runtime.awaiting import streams_there
 from vagus.runtime.bucket import Bucket
-from vagus.runtime.bus import Bus
+from vagus.runtime.bus import Bus, connect
 from vagus.runtime.embedded import EmbeddedServer
 from vagus.runtime.grants import generate_key
 from vagus.runtime.provision import ensure
@@ -130,6 +135,74 @@ def test_a_server_that_is_not_there_is_said_in_one_line() -> None:
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("vagus_approver: ")]
     assert "nats://127.0.0.1:1" in line
     assert "Traceback" not in done.stderr
+
+
+# Waiting for others ---------------------------------------------------------------------------------------
+
+
+async def test_it_waits_for_the_server_and_for_the_streams_that_another_makes(tmp_path: Path) -> None:
+    environ = {
+        "VAGUS_SERVER": f"nats://127.0.0.1:{(port := free_ports(1)[0])}",
+        "VAGUS_PROVISION": "false",
+        "VAGUS_WAIT_S": "60",
+    }
+    async with process("vagus_approver", environ, tmp_path / "log", ready=False) as running:
+        await eventually(lambda: "waiting: no NATS server at" in running.log.read_text(), timeout_s=30)
+        async with EmbeddedServer(tmp_path / "store", port=port, durability="fast") as server:
+            await eventually(
+                lambda: "make them with `vagus provision`" in running.log.read_text(), timeout_s=30
+            )
+            assert "is ready" not in running.log.read_text()
+            done = await run("provision", "--server", server.url, "--wait", "60")
+            assert done.code == 0, done
+            await running.ready()
+            running.send(signal.SIGTERM)
+            assert await running.ended() == 0
+
+
+async def test_streams_that_nobody_has_made_are_said_in_one_line(
+    broker: EmbeddedServer, subjects: Subjects
+) -> None:
+    done = await to_thread.run_sync(
+        lambda: once(
+            "vagus_approver",
+            VAGUS_SERVER=broker.url,
+            VAGUS_ROOT_SUBJECT=subjects.root,
+            VAGUS_PROVISION="false",
+            VAGUS_WAIT_S="1",
+        )
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"vagus_approver: {subjects.root} has no streams on this server: make them with `vagus provision`"
+    )
+
+
+async def test_provisioning_waits_for_the_server(tmp_path: Path) -> None:
+    port = free_ports(1)[0]
+    async with create_task_group() as both:
+
+        async def make() -> None:
+            done = await run("provision", "--server", f"nats://127.0.0.1:{port}", "--wait", "60", "--json")
+            assert done.code == 0, done
+
+        both.start_soon(make)
+        await sleep(1)
+        async with (
+            EmbeddedServer(tmp_path / "store", port=port, durability="fast") as server,
+            connect(server.url, name="test") as bus,
+        ):
+            await eventually(lambda: _made(bus), timeout_s=60)
+            info = await bus.api("STREAM.INFO.VAGUS_EVENTS")
+            assert info["config"]  # the firehose as well: the leases are made last
+
+
+async def _made(bus: Bus) -> bool:
+    try:
+        await streams_there(bus, Subjects())
+    except Unavailable:
+        return False
+    return True
 
 
 # Signals --------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`vagus provision`: make what the processes share, so that they need no permission to."""
 
 import os
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 import msgspec
@@ -41,6 +42,16 @@ def provision(
             "--events-bytes", envvar="VAGUS_EVENTS_BYTES", min=-1, help="Bytes it keeps; -1: any number."
         ),
     ] = -1,
+    wait_s: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            envvar="VAGUS_WAIT_S",
+            min=0,
+            max=600,
+            help="Seconds to wait for the server, and for JetStream.",
+        ),
+    ] = 0,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -53,6 +64,7 @@ def provision(
 
     from vagus.contract.streams import events
     from vagus.contract.subjects import Subjects
+    from vagus.runtime.awaiting import until_there
     from vagus.runtime.bus import connect
     from vagus.runtime.provision import ensure, ensure_firehose
     from vagus.runtime.settings import Access, read_settings
@@ -62,10 +74,19 @@ def provision(
 
     async def work() -> None:
         access = read_settings(Access, os.environ)
-        async with connect(server, name="vagus-provision", access=access) as bus:
-            await ensure(bus, subjects, partitions=partitions, replicas=replicas)
-            firehose = events(subjects, max_age_s=events_age_s, max_bytes=events_bytes)
-            await ensure_firehose(bus, subjects, firehose, replicas=replicas)
+        firehose = events(subjects, max_age_s=events_age_s, max_bytes=events_bytes)
+        give_up_at = anyio.current_time() + wait_s
+        async with AsyncExitStack() as stack:
+            bus = await until_there(
+                lambda: stack.enter_async_context(connect(server, name="vagus-provision", access=access)),
+                give_up_at,
+            )
+
+            async def make() -> None:
+                await ensure_firehose(bus, subjects, firehose, replicas=replicas)
+                await ensure(bus, subjects, partitions=partitions, replicas=replicas)
+
+            await until_there(make, give_up_at)
 
     anyio.run(work)
     show(made, as_json=as_json, render=_told)

@@ -257,17 +257,17 @@ def relayed(subjects: Subjects) -> BucketSpec:
 
 
 def buckets(subjects: Subjects) -> tuple[BucketSpec, ...]:
-    """All key-value buckets."""
+    """All key-value buckets, in the order in which they are made."""
     return (
         BucketSpec(name=subjects.named(SESSIONS)),
         BucketSpec(name=subjects.named(POLICIES)),
         BucketSpec(name=subjects.named(TICKETS)),
         BucketSpec(name=subjects.named(TOOLBOX)),
         BucketSpec(name=subjects.named(CALLS), ttl_s=7 * 24 * 3600.0),
-        BucketSpec(name=subjects.named(MEMBERS), ttl_s=limits.MEMBER_LEASE_S),
         BucketSpec(name=subjects.named(RETURNS), ttl_s=7 * 24 * 3600.0),
         BucketSpec(name=subjects.named(SNAPSHOTS)),
         BucketSpec(name=subjects.named(ERASED)),
         BucketSpec(name=subjects.named(ARCHIVED)),
         BucketSpec(name=subjects.named(SUBSCRIPTIONS)),
+        BucketSpec(name=subjects.named(MEMBERS), ttl_s=limits.MEMBER_LEASE_S),
     )

@@ -14,6 +14,7 @@ import anyio
 
 from vagus.contract.errors import SettingsError, VagusError
 from vagus.runtime import faults, telemetry
+from vagus.runtime.awaiting import streams_there, until_there
 from vagus.runtime.bus import Bus, connect
 from vagus.runtime.drain import heeding, process_of
 from vagus.runtime.health import Health, listening
@@ -106,14 +107,17 @@ async def _work(kind: str, settings: _S, serve: Serve[_S], stop: Stop) -> None:
         health.started = True
         _log.info("%s is ready", name)
 
+    give_up_at = anyio.current_time() + settings.wait_s
     async with AsyncExitStack() as stack:
         if settings.health_port:
             await stack.enter_async_context(listening(health, settings.health_address, settings.health_port))
         _log.info("%s connects", name)
-        bus = await stack.enter_async_context(connect(settings.server, name=name, access=settings))
+        bus = await until_there(
+            lambda: stack.enter_async_context(connect(settings.server, name=name, access=settings)),
+            give_up_at,
+        )
         health.connected = lambda: bus.connected
-        if settings.provision:
-            await ensure(bus, settings.subjects, partitions=settings.partitions, replicas=settings.replicas)
+        await until_there(lambda: _provided(bus, settings), give_up_at)
         stop.grace_s = settings.stop_grace_s
         gc.collect()
         gc.freeze()  # what is there now stays; looking through it again and again would cost a tick's time
@@ -123,6 +127,14 @@ async def _work(kind: str, settings: _S, serve: Serve[_S], stop: Stop) -> None:
         if kind in _TELL_OF_QUEUES:
             await stack.enter_async_context(queues_shown(bus, settings.subjects))
         await serve(bus, settings, stop.draining, started=started)
+
+
+async def _provided(bus: Bus, settings: ProcessSettings) -> None:
+    """Make what the processes share, or see that it is there."""
+    if settings.provision:
+        await ensure(bus, settings.subjects, partitions=settings.partitions, replicas=settings.replicas)
+    else:
+        await streams_there(bus, settings.subjects)
 
 
 def _parser(kind: str, settings_cls: type[ProcessSettings]) -> argparse.ArgumentParser:

@@ -35,14 +35,14 @@ async def ensure(
 ) -> None:
     """Make everything that the processes share exist. Idempotent; several processes may call it at once.
 
+    The last of `streams.buckets` is made last: whoever finds it finds the rest.
+
     Raises:
         SettingsError: Something exists that is not as wanted; the text names field, value and wanted value.
         Unavailable: No connection, or the server has no JetStream.
     """
     for stream in (*streams.queues(subjects, partitions), streams.archive(subjects)):
         await ensure_stream(bus, stream, replicas)
-    for bucket in streams.buckets(subjects):
-        await ensure_bucket(bus, bucket, replicas)
     await ensure_blobs(bus, subjects.named(streams.BLOBS), replicas)
     await ensure_consumer(bus, streams.gate_consumer(subjects))
     await ensure_consumer(bus, streams.approval_consumer(subjects))
@@ -55,6 +55,8 @@ async def ensure(
             _check(_name_of(consumer), existing[consumer.name], consumer_config(consumer))
         else:
             await ensure_consumer(bus, consumer)
+    for bucket in streams.buckets(subjects):
+        await ensure_bucket(bus, bucket, replicas)
 
 
 async def ensure_firehose(bus: Bus, subjects: Subjects, events: StreamSpec, *, replicas: int = 1) -> None:

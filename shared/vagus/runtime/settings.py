@@ -90,6 +90,9 @@ class ProcessSettings(Access, frozen=True, kw_only=True):
     provision: Annotated[
         bool, doc("make the shared streams and buckets at the start; else `vagus provision` has made them")
     ] = True
+    wait_s: Annotated[
+        float, doc("seconds to wait at the start for the server and its streams", ge=0, le=600)
+    ] = 0
     health_port: Annotated[int, doc("port of /healthz and /readyz over HTTP; 0: none", ge=0, le=65535)] = 0
     health_address: Annotated[str, doc("address that the health port is opened on")] = "127.0.0.1"
     fault: Annotated[str, doc("for tests: the point, `NAME` or `NAME:COUNT`, at which the process dies")] = ""
