@@ -7,11 +7,11 @@ PYTHON ?= $(shell for name in python3 python python3.14 python3.13 python3.12 py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv format check test test-cluster test-compose test-containers power-loss chaos model bench bench-scale bench-feed demo clean
+.PHONY: help venv format check test test-cluster test-compose test-containers test-kubernetes power-loss chaos model bench bench-scale bench-feed demo clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  ARGS='...' is passed on by test, test-cluster, test-containers, chaos, model, bench, bench-scale, bench-feed and demo; PYTHON=... names the interpreter."
+	@echo "  ARGS='...' is passed on by test, test-cluster, test-containers, test-compose, test-kubernetes, chaos, model, bench, bench-scale, bench-feed and demo; PYTHON=... names the interpreter."
 
 venv: $(VENV)/.installed ## Make .venv and install Vagus with its development tools; again only when pyproject.toml changed.
 
@@ -33,7 +33,7 @@ check: venv ## Format, lint, types by two checkers, architecture.
 	$(RUN) pytest -q tests/architecture
 
 test: venv ## All tests, against a real nats-server; without those for Docker and the long ones on a cluster.
-	$(RUN) pytest -m "not containers and not cluster" $(ARGS)
+	$(RUN) pytest -m "not containers and not cluster and not kubernetes" $(ARGS)
 
 test-cluster: venv ## All tests on a cluster of three servers, which die, freeze and come back; some minutes.
 	$(RUN) pytest tests/integration/test_cluster.py tests/fault/test_cluster.py tests/fault/test_relay_cluster.py tests/fault/test_schedules.py $(ARGS)
@@ -43,6 +43,9 @@ test-containers: venv ## The broker tests against a nats-server in a container; 
 
 test-compose: venv ## deploy/compose.yaml for real, with containers that are killed; needs Docker and deploy/build.
 	$(RUN) pytest -m containers tests/deploy/test_compose.py $(ARGS)
+
+test-kubernetes: venv ## The chart as installed in kubectl's context: pods killed and rolled, a node drained; VAGUS_TEST_SECRETS=FOLDER.
+	$(RUN) pytest -m kubernetes tests/deploy/test_kubernetes.py $(ARGS)
 
 power-loss: venv ## Cut the power of a server under load some hundred times; see docs/reliability.md.
 	VAGUS_POWER_CUTS=$(or $(CUTS),300) VAGUS_POWER_SEED=$(or $(SEED),$(shell date +%s)) \

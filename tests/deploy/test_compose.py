@@ -10,9 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
-from functools import partial
-from itertools import count
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -23,6 +21,7 @@ from anyio.to_thread import run_sync
 import vagus
 from tests.kit.cluster import free_ports
 from tests.kit.container import engine
+from tests.kit.deployed import check, working
 from tests.kit.documents import ROOT
 from tests.kit.waiting import eventually
 from vagus.contract.errors import VagusError
@@ -33,14 +32,13 @@ pytestmark = pytest.mark.containers
 
 DEPLOY = ROOT / "deploy"
 PROJECT = "vagus-test"
-SESSIONS = 4
 PROCESSES = Counter(kernel=2, policygate=2, runner=4, approver=1, relay=1)
 VICTIMS = ("kernel-1", "toolrunner-2", "policygate-1", "nats-2-1", "approver-1", "relay-1", "kernel-2")
 """Killed one after the other, and started again."""
 STOPPED = ("toolrunner-1", "kernel-2", "policygate-2", "approver-1", "relay-1", "nats-3-1")
 """Stopped one after the other, each within the grace that Compose gives it."""
 ONE_OF_EACH = ("kernel-1", "policygate-1", "approver-1", "toolrunner-1", "relay-1", "nats-1-1")
-UP_S, TICK_S, DEAD_S = 300, 240, 4
+UP_S, DEAD_S = 300, 4
 LOOK = """
 import os
 print(os.getuid(), "read-only" if os.statvfs("/").f_flag & os.ST_RDONLY else "writable")
@@ -48,12 +46,6 @@ for line in open("/proc/self/status"):
     if line.startswith(("CapEff:", "NoNewPrivs:")):
         print(line)
 """
-POLICY = vagus.PolicySet(
-    allow_capabilities=("fs:write:*", "exec:cmd:*"),
-    gate_capabilities=(),
-    max_tool_runtime_secs=60,
-    max_events_per_turn=256,
-)
 
 
 class Deployment:
@@ -151,74 +143,24 @@ async def _complete(client: vagus.Client) -> bool:
         return False  # the bucket is on its way
 
 
-@asynccontextmanager
-async def working(client: vagus.Client, book: Path) -> AsyncIterator[list[vagus.Session]]:
-    """Sessions that write file after file while the block lasts; `book` tells of what was accepted."""
-    enough = anyio.Event()
-
-    async def work(session: vagus.Session) -> None:
-        for number in count():
-            command_id = f"{session.id}-{number}"
-            call = vagus.ToolCall(
-                tool_name="fs.write", input={"path": f"artifacts/{number}", "content": command_id}
-            )
-            await _until_it_ended(session, f"tick {number}", call, command_id)
-            with book.open("ab") as lines:
-                line = {"session_id": session.id, "branch_id": "main", "command_id": command_id}
-                lines.write(msgspec.json.encode(line) + b"\n")
-            if enough.is_set():
-                return
-
-    sessions = [await client.create_session(owner="test", policy=POLICY) for _ in range(SESSIONS)]
-    async with anyio.create_task_group() as workers:
-        for session in sessions:
-            workers.start_soon(work, session)
-        yield sessions
-        enough.set()
-
-
-async def _until_it_ended(
-    session: vagus.Session, objective: str, call: vagus.ToolCall, command_id: str
-) -> None:
-    """Send a tick, the same again while nobody says how it ended: it runs once all the same."""
-    with anyio.fail_after(TICK_S):
-        while True:
-            try:
-                await session.tick(objective, tool=call, command_id=command_id)
-            except VagusError as error:
-                if error.type not in ("Unavailable", "OutcomeUnknown"):
-                    raise
-                await anyio.sleep(0.5)
-            else:
-                return
-
-
 async def test_killed_containers_cost_no_tick_and_leave_a_whole_log(
     deployment: Deployment, client: vagus.Client, tmp_path: Path
 ) -> None:
     book = tmp_path / "accepted.ndjson"
-    async with working(client, book) as sessions:
+    async with working(client, book):
         for name in VICTIMS:
             await run_sync(deployment.container, "kill", name)
             await anyio.sleep(DEAD_S)
             await run_sync(deployment.container, "start", name)
             await _healthy(deployment, name)
-    for session in sessions:
-        assert (await eventually(session.verify, timeout_s=60)).ok
-    operator = deployment.access(User.OPERATOR)
-    checker = [sys.executable, "-m", "chaos.checker", "--server", deployment.url, "--accepted", str(book)]
-    checker += ["--nkey", str(operator.nkey), "--tls-ca", str(operator.tls_ca)]
-    checker += ["--inbox-prefix", operator.inbox_prefix, "--drain", "120"]
-    checked = partial(subprocess.run, checker, cwd=ROOT, capture_output=True, text=True, timeout=400)
-    run = await run_sync(checked)
-    assert run.returncode == 0, run.stdout + run.stderr
+    await check(deployment.url, deployment.access(User.OPERATOR), book)
     assert deployment.violations() == []
 
 
 async def test_stopped_containers_drain_under_load(
     deployment: Deployment, client: vagus.Client, tmp_path: Path
 ) -> None:
-    async with working(client, tmp_path / "accepted.ndjson") as sessions:
+    async with working(client, tmp_path / "accepted.ndjson"):
         for name in STOPPED:
             await run_sync(deployment.container, "stop", name)
             said = await run_sync(deployment.container, "logs", name)
@@ -227,8 +169,6 @@ async def test_stopped_containers_drain_under_load(
             assert code == "0", said
             assert "work left" not in said
             await _healthy(deployment, name)
-    for session in sessions:
-        assert (await eventually(session.verify, timeout_s=60)).ok
 
 
 async def _healthy(deployment: Deployment, name: str) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 import nats.errors
-from nats.aio.client import Client, Server
+from nats.aio.client import Client, Server, Srv
 
 from vagus.contract import limits
 from vagus.contract.errors import Malformed, Refused, Unavailable
@@ -168,11 +168,9 @@ class Wire(Client):
         """Close the connection; what was sent is still written. May take as long as the socket does."""
         self._uncork()
         self._flush_idle()
-        try:
+        with suppress(OSError, RuntimeError):  # the socket is gone, and what was to be written with it
             await self.close()
-        except (OSError, RuntimeError):  # the socket is gone, and what was to be written with it
-            if self._transport is not None:
-                self._transport.close()  # type: ignore[no-untyped-call]
+        self._hang_up()
 
     @property
     def backlog(self) -> int:
@@ -218,6 +216,14 @@ class Wire(Client):
     def _check_size(self, subject: str, size: int) -> None:
         if size > self._max_payload:
             raise Refused(f"a message of {size} bytes to {subject} is over the limit of {self._max_payload}")
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        self._hang_up()  # else the socket of an attempt that failed stays open until garbage is looked for
+        await super()._connect_to_server(s)
+
+    def _hang_up(self) -> None:
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call]
 
     async def _process_pong(self) -> None:
         if (
