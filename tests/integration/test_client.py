@@ -29,7 +29,7 @@ from vagus.contract.events import (
 )
 from vagus.contract.models import ModelRouting
 from vagus.contract.policy import PRESETS
-from vagus.contract.sessions import SessionManifest, TickOutput
+from vagus.contract.sessions import PendingApproval, SessionManifest, TickOutput
 from vagus.contract.state import AgentStateVector, BudgetState, LoopPhase, OperatingMode
 from vagus.contract.streams import MEMBERS, TICKETS, TOOLBOX
 from vagus.contract.subjects import Subjects
@@ -482,6 +482,34 @@ async def test_a_ticket_that_was_just_named_is_waited_for(
     monkeypatch.setattr(tickets, "PATIENCE_S", 0.3)
     with pytest.raises(vagus.Unavailable, match="no approver"):  # bob's answer waits: nobody is at work
         await client.deny(str(uuid4()), actor="bob")
+
+
+async def test_a_ticket_that_our_own_tick_has_named_comes_however_late_it_is_asked_for(
+    client: Client,
+    there: vagus.Session,
+    kernel: FakeKernel,
+    bus: Bus,
+    subjects: Subjects,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The end of a tick may be read from the log while the kernel still tries to ask for its approval."""
+    monkeypatch.setattr(limits, "REPLY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(tickets, "NEW_TICKET_S", 0.0)
+    named = str(uuid4())
+    pending = PendingApproval(approval_id=named, call_id="c", tool_name="fs.write", capability="fs:write:/x")
+    kernel.answer = lambda command: output("awaiting_approval", pending_approvals=(pending,))
+    await there.tick("write")
+    with anyio.fail_after(10), pytest.raises(vagus.ApprovalNotPending):
+        await client.approve(str(uuid4()), actor="bob")  # named by nobody, and approvers have nothing to do
+
+    async def ask_at_last() -> None:
+        await anyio.sleep(0.5)
+        await Bucket(bus, subjects.named(TICKETS)).put(f"s.{named}", msgspec.json.encode(ticket(named)))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask_at_last)
+        with pytest.raises(vagus.OutcomeUnknown, match="it is stored"):
+            await client.approve(named, actor="bob")
 
 
 async def test_an_answer_that_no_approver_confirms_has_an_unknown_outcome(

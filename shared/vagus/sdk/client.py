@@ -60,13 +60,15 @@ class Client:
         self._actor = actor
         self._dead_letters = DeadLetters(bus=bus, subjects=subjects)
         self._log = JetStreamLog(bus, subjects)
-        self._dispatch = Dispatch(bus=bus, log=self._log, replies=replies, subjects=subjects)
+        self._tickets = Tickets(bus=bus, replies=replies, subjects=subjects)
+        self._dispatch = Dispatch(
+            bus=bus, log=self._log, on_end=self._tickets.name, replies=replies, subjects=subjects
+        )
         self._backups = Backups(bus=bus, subjects=subjects)
         self._graves = Graves(bus, subjects)
         self._operations = Operations(bus=bus, subjects=subjects)
         self._registry = Registry(bus=bus, log=self._log, subjects=subjects)
         self._subscriptions = Subscriptions(bus=bus, subjects=subjects)
-        self._tickets = Tickets(bus=bus, replies=replies, subjects=subjects)
 
     @classmethod
     @asynccontextmanager

@@ -1,6 +1,6 @@
 """Sends commands and brings back their answers: by reply, or, when that was missed, from the log."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
@@ -31,9 +31,18 @@ NO_KERNEL_LOOKS: Final = 3
 class Dispatch:
     """The way from a client to the sessions and back."""
 
-    def __init__(self, *, bus: Bus, log: EventLog, replies: Replies, subjects: Subjects) -> None:
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        log: EventLog,
+        on_end: Callable[[TickOutput], None],
+        replies: Replies,
+        subjects: Subjects,
+    ) -> None:
         self._bus = bus
         self._log = log
+        self._on_end = on_end
         self._replies = replies
         self._subjects = subjects
 
@@ -68,6 +77,7 @@ class Dispatch:
         """
         async with self._sent(command) as awaited:
             output = await self._end_of(command, awaited, timeout_s)
+        self._on_end(output)
         if output.reason == "budget_exceeded":
             raise BudgetExceeded(output.error)
         return output

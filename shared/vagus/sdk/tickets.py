@@ -1,5 +1,6 @@
 """Approval tickets as people see them: what waits for an answer, and answering it."""
 
+from collections import deque
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -10,6 +11,7 @@ from vagus.contract import limits
 from vagus.contract.approvals import Answer, ApprovalDecision, ApprovalTicket, TicketState
 from vagus.contract.errors import ApprovalNotPending, Malformed, OutcomeUnknown, Unavailable
 from vagus.contract.messages import decode
+from vagus.contract.sessions import TickOutput
 from vagus.contract.streams import TICKETS
 from vagus.contract.subjects import Subjects
 from vagus.runtime.bucket import Bucket
@@ -22,7 +24,8 @@ from vagus.sdk.replies import Replies
 NEW_TICKET_S: Final = 2.0
 """How long a ticket that is not there, and that a tick may have named a moment ago, is waited for."""
 PATIENCE_S: Final = 30.0
-"""How much longer, while approvers still have to do what they were asked before."""
+"""How much longer, while approvers still have to do what they were asked before, or a kernel to ask them."""
+NAMED_KEPT: Final = 1024
 POLL_S: Final = 0.05
 
 
@@ -34,6 +37,15 @@ class Tickets:
         self._bucket = Bucket(bus, subjects.named(TICKETS))
         self._replies = replies
         self._subjects = subjects
+        self._named: deque[str] = deque(maxlen=NAMED_KEPT)
+
+    def name(self, output: TickOutput) -> None:
+        """A tick has ended so: the tickets that it names are there, or will be.
+
+        If its end was read from the log, the kernel may not have asked for them yet: the approvers' stream
+        may be without a leader for some seconds.
+        """
+        self._named.extend(pending.approval_id for pending in output.pending_approvals)
 
     async def pending(self, session_id: str | None) -> list[ApprovalTicket]:
         """Tickets without an answer, oldest first."""
@@ -94,9 +106,11 @@ class Tickets:
     async def _awaited(self, approval_id: str) -> ApprovalTicket | None:
         """A ticket that a tick has just named; it may be a moment away: the approver makes it.
 
-        Its log cannot be asked instead: the id does not tell which session's that is. It is not to be once
-        the approvers have done all that they had been asked. On a cluster that may take elections.
+        Its log cannot be asked instead: the id does not tell which session's that is. Unless the tick was
+        ours, it is not to be once the approvers have done all that they had been asked. On a cluster that may
+        take elections.
         """
+        ours = approval_id in self._named
         began = anyio.current_time()
         last: int | None = None
         while (waited_s := anyio.current_time() - began) < PATIENCE_S:
@@ -108,7 +122,7 @@ class Tickets:
             except (OutcomeUnknown, Unavailable):
                 await anyio.sleep(POLL_S)
                 continue
-            if ticket is not None or all_done:
+            if ticket is not None or (all_done and not ours):
                 return ticket
             await anyio.sleep(POLL_S)
         raise Unavailable(f"no approver has come to {approval_id} yet, or nobody can tell: ask again")
