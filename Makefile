@@ -51,7 +51,7 @@ power-loss: venv ## Cut the power of a server under load some hundred times; see
 	VAGUS_POWER_CUTS=$(or $(CUTS),300) VAGUS_POWER_SEED=$(or $(SEED),$(shell date +%s)) \
 		$(RUN) pytest -q tests/fault/test_power_loss.py $(ARGS)
 
-chaos: venv ## 10 000 ticks among 320 faults, then the checker; some ten minutes, see docs/reliability.md.
+chaos: venv ## 10 000 ticks among 320 faults, then the checker; some twenty minutes, see docs/reliability.md.
 	$(RUN) chaos $(ARGS)
 
 model: venv ## Explore the protocol: thousands of schedules of faults; see docs/reliability.md.

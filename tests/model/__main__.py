@@ -16,7 +16,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), action="append", help="repeat for more")
     parser.add_argument("--faults", type=int, default=2, help="in every schedule (default 2)")
-    parser.add_argument("--sample", type=int, help="so many schedules at random instead of all")
+    parser.add_argument(
+        "--sample", type=int, default=2000, help="schedules of each, at random; 0: all (default 2000)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--replay", metavar="'SCENARIO STEP:FAULT …'", help="run this one")
     options = parser.parse_args()
@@ -27,7 +29,7 @@ def main() -> int:
         return 0
     for scenario in options.scenario or SCENARIOS:
         began = perf_counter()
-        some = schedules(scenario, options.faults, sample=options.sample, seed=options.seed)
+        some = schedules(scenario, options.faults, sample=options.sample or None, seed=options.seed)
         count, failure = explore(scenario, some)
         took_s = perf_counter() - began
         print(f"{scenario}: {count} schedules in {took_s:.0f} s ({60 * count / took_s:.0f} a minute)")
