@@ -113,6 +113,20 @@ async def test_the_owner_of_a_session_is_looked_up(bus: Bus, subjects: Subjects,
         assert await silent(subscription)
 
 
+async def test_every_owner_hears_that_a_session_was_erased_of_which_nobody_knows_whose_it_was(
+    bus: Bus, subjects: Subjects, firehose: Firehose
+) -> None:
+    await firehose.own("hers", "ada")
+    await firehose.own("his", "bob")
+    erased = Custom(event_type="vagus.session_erased", data={"ordered_at": "2026-11-24T00:00:00Z"})
+    for session in ("gone", "his", "hers"):
+        await firehose.put(session, erased)
+    await firehose.put("gone", Custom(event_type="mine", data={}))
+    async with subscribe(bus, subjects, Filter(owner="ada")) as subscription:
+        assert await take(subscription, 2) == ["gone-main-1", "hers-main-1"]
+        assert await silent(subscription)
+
+
 async def test_what_is_no_event_has_no_sequence_and_can_be_given_up(
     bus: Bus, subjects: Subjects, firehose: Firehose, client: Client
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 import anyio
 
 from vagus.contract.codec import decode_record
+from vagus.contract.erasures import is_tombstone
 from vagus.contract.errors import Malformed, OutcomeUnknown, Unavailable
 from vagus.contract.subjects import Subjects
 from vagus.contract.subscriptions import Filter, partition_of
@@ -106,7 +107,7 @@ class Intake:
         share = self._shares.held.get(partition)
         if share is None or share.leaving or not share.position.wants(position):
             return
-        if self._filter.owner is not None and await self._owner(session) != self._filter.owner:
+        if self._filter.owner is not None and not await self._is_of_owner(session, message):
             return
         while self._desk.held >= self._prefetch:
             await self._desk.change()
@@ -126,6 +127,14 @@ class Intake:
         )
         self._desk.put(item)
 
+    async def _is_of_owner(self, session: str, message: Message) -> bool:
+        """Whether an event is of a session of the wanted owner, or might be and tells that it was erased.
+
+        Nobody knows any more whose an erased session was, and who has kept its events must hear it.
+        """
+        owner = await self._owner(session)
+        return owner == self._filter.owner or (owner is None and _tells_of_erasure(message))
+
     async def _owner(self, session: str) -> str | None:
         while True:
             try:
@@ -133,6 +142,13 @@ class Intake:
             except (OutcomeUnknown, Unavailable) as error:
                 log.info("whose is session %s? %s", session, error)
             await anyio.sleep(OWNER_S)
+
+
+def _tells_of_erasure(message: Message) -> bool:
+    try:
+        return is_tombstone(decode_record(message.data))
+    except Malformed:
+        return False
 
 
 def _sequence(message: Message) -> int:
